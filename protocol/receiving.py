@@ -1,0 +1,573 @@
+"""What is offered to us: judging, keeping, and the three answers. Spec: `spec/delivery.md`.
+
+Pure step functions of the recipient's side (DESIGN §4, steps 5–7). An offer is answered by the
+receipt (accepted; a duplicate gets the same first one for ever), by *not now* (unsigned, nothing
+remembered), or by a signed refusal, and that only for what is provable from the issuer's own
+signed bytes. A receipt exists only if envelope and all parts are durable, opened and verified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol import limits
+from protocol.consignment import CONSIGNMENT, Consignment, check_consignment
+from protocol.delivery import RecipientEvent, RecipientState, next_state
+from protocol.document import check_metadata
+from protocol.draft import Draft
+from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, check_envelope, check_header, total_size
+from protocol.errors import FormatError, NotNow, RequestError, TrucError, TrustError
+from protocol.exchange import Offer
+from protocol.receipt import RECEIPT, Receipt, ReceiptCode
+from protocol.record import PutBody
+from protocol.records import (
+    IN,
+    REFUSAL_SLOT,
+    Arrival,
+    Due,
+    Incoming,
+    Link,
+    Pull,
+    Refused,
+    Return,
+    SealedHeader,
+    StoredPart,
+    Thing,
+    Uncollected,
+)
+from protocol.refusal import REFUSAL, Refusal, refusal_code
+from protocol.sealing import (
+    PartOpener,
+    body_digest,
+    committed_header_key,
+    open_header,
+    open_stanza,
+    stanza_info,
+    vault_wrap,
+)
+from protocol.settling import AGAIN_LATE_MS, AGAIN_SOON_MS, signing_key
+from protocol.signing import Signed, thing_digest
+from protocol.step import (
+    Alarm,
+    BodiesDurable,
+    BodiesFailed,
+    BodyRequest,
+    Here,
+    OfferArrived,
+    Party,
+    SendHolding,
+    SendNotNow,
+    SendReturn,
+    StateChanged,
+    Step,
+    VerifiedBody,
+    View,
+)
+
+SIGNED_BYTES_MAX: Final = limits.STATEMENT_BYTES_MAX + 8192
+"""A statement with its signatures and their inclusion paths."""
+
+RETRY_OF: Final = {
+    "busy": 5_000,
+    "disk_floor": 10 * limits.MINUTE_MS,
+    "clock": AGAIN_SOON_MS,
+    "held": 5 * limits.MINUTE_MS,
+    "newer_format": AGAIN_LATE_MS,
+    "body_damaged": 5_000,
+    "stanza_unusable": 10_000,
+    "sealing_key_unknown": AGAIN_SOON_MS,
+    "record_stale": AGAIN_SOON_MS,
+    "issuer_unknown": AGAIN_SOON_MS,
+    "moved": AGAIN_SOON_MS,
+    "sign_again": AGAIN_SOON_MS,
+}
+"""Earliest retry of each *not now*, in milliseconds; codes that are not here blame the peer and wait an hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An offer as far as it has been read: two signed things and what they say."""
+
+    centre: str
+    offer: Offer
+    consignment: Consignment
+    consignment_thing: Signed
+    envelope_thing: Signed
+
+    @property
+    def id(self) -> bytes:
+        return self.consignment.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An offer that was judged: signed by the issuer, meant for an agency here, and open."""
+
+    reading: Reading
+    envelope: Envelope
+    header: Header
+    content_key: bytes
+    issuer: Party
+    recipient: Party
+
+    @property
+    def judged_by(self) -> tuple[bytes, ...]:
+        """The directory records that the decision rests on."""
+        return tuple(sorted({*self.issuer.records, *self.recipient.records}))
+
+
+class Refuse(Exception):
+    """The issuer's own signed bytes call for a refusal."""
+
+    def __init__(self, reading: Reading, judged_by: tuple[bytes, ...], code: str, field: str = "") -> None:
+        super().__init__(code)
+        self.reading = reading
+        self.judged_by = judged_by
+        self.code = code
+        self.field = field
+
+
+# --- the three inputs -----------------------------------------------------------------------
+
+
+def judge(view: View, here: Here, arrived: OfferArrived) -> Step:
+    """Answer an offer, or start to pull its bodies.
+
+    Raises:
+        FormatError: the consignment itself cannot be read, so there is nothing to answer about.
+    """
+    reading = _read(arrived.centre, arrived.offer)
+    return _answer(view, here, reading, None)
+
+
+def bodies_durable(view: View, here: Here, durable: BodiesDurable) -> Step:
+    """All bodies were pulled, hashed and opened: judge again, by the directory of now, and keep."""
+    reading = _read(durable.centre, durable.offer)
+    return _answer(view, here, reading, durable.bodies)
+
+
+def bodies_failed(view: View, here: Here, failed: BodiesFailed) -> Step:
+    """The bodies could not be pulled, or are not what the issuer signed."""
+    reading = _read(failed.centre, failed.offer)
+    if failed.code != "part_mismatch":
+        return _not_now(view, here, reading, failed.code)
+    try:
+        opened = _open(view, here, reading)
+        return _refused(view, here, Refuse(reading, opened.judged_by, "part_mismatch", "parts"))
+    except Refuse as refusal:
+        return _refused(view, here, refusal)
+    except NotNow as reason:
+        return _not_now(view, here, reading, reason.code)
+
+
+def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody, ...] | None) -> Step:
+    try:
+        again = _known_answer(view, here, reading)
+        if again is not None:
+            return again
+        opened = _open(view, here, reading)
+        if view.records.get(SealedHeader, reading.envelope_thing.digest) is not None:
+            return _keep(view, here, opened, ())  # pulled or sealed here before, and still held
+        if bodies is None and not reading.offer.inline and opened.envelope.parts:
+            return _pull(view, here, opened)
+        if bodies is None:
+            bodies = _open_inline(opened)
+        _check_bodies(opened, bodies)
+        return _keep(view, here, opened, bodies)
+    except Refuse as refusal:
+        return _refused(view, here, refusal)
+    except NotNow as reason:
+        return _not_now(view, here, reading, reason.code)
+
+
+def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
+    """A consignment is answered once; whoever asks again as the issuer's host gets the same."""
+    incoming = view.records.get(Incoming, reading.id)
+    refused = view.records.get(Refused, reading.id)
+    if incoming is None and refused is None:
+        return None
+    _issuer(view, reading)
+    draft = Draft(view, here)
+    draft.hold(reading.centre, reading.offer.number)
+    if incoming is not None:
+        first = view.records.get(Link, IN, reading.id, 0)
+        assert first is not None, "an accepted consignment has its first receipt"
+        draft.sends.append(SendReturn(reading.centre, first.receipt, 0))
+    elif refused is not None:
+        draft.sends.append(SendReturn(reading.centre, refused.refusal, 0))
+    return draft.step()
+
+
+# --- reading and trusting -------------------------------------------------------------------
+
+
+def _read(centre: str, offer: Offer) -> Reading:
+    consignment_thing = Signed.from_wire(offer.consignment, bytes_max=SIGNED_BYTES_MAX)
+    if consignment_thing.format != CONSIGNMENT.name:
+        raise FormatError("format_other", found=consignment_thing.format, wanted=CONSIGNMENT.name)
+    consignment = CONSIGNMENT.decode(consignment_thing.statement)
+    check_consignment(consignment)
+    return Reading(
+        centre=centre,
+        offer=offer,
+        consignment=consignment,
+        consignment_thing=consignment_thing,
+        envelope_thing=Signed.from_wire(offer.envelope, bytes_max=SIGNED_BYTES_MAX),
+    )
+
+
+def _open(view: View, here: Here, reading: Reading) -> Opened:
+    if not here.clock_trusted:
+        raise NotNow("clock")
+    recipient = _recipient(view, here, reading)
+    issuer = _issuer(view, reading)
+    envelope = _envelope(here, reading, issuer)
+    judged_by = tuple(sorted({*issuer.records, *recipient.records}))
+    _check_limits(here, reading, envelope, judged_by)
+    content_key, header_key = _keys(here, reading, envelope, recipient)
+    header = _header(reading, envelope, header_key, judged_by)
+    return Opened(
+        reading=reading, envelope=envelope, header=header, content_key=content_key, issuer=issuer, recipient=recipient
+    )
+
+
+def _recipient(view: View, here: Here, reading: Reading) -> Party:
+    party = view.directory.party(reading.consignment.recipient, at_ms=here.now_ms)
+    if party is None or party.centre != here.centre:
+        raise NotNow("moved")
+    if party.epoch != reading.offer.epoch:
+        raise NotNow("record_stale")
+    if party.state != "active":
+        raise NotNow("held")
+    return party
+
+
+def _issuer(view: View, reading: Reading) -> Party:
+    party = view.directory.party(reading.consignment.issuer, at_ms=reading.consignment.created_ms)
+    if party is None:
+        raise NotNow("issuer_unknown")
+    if party.centre != reading.centre:
+        raise NotNow("record_stale")
+    return party
+
+
+def _envelope(here: Here, reading: Reading, issuer: Party) -> Envelope:
+    """The envelope, with both signatures verified and the two things belonging together."""
+    thing = reading.envelope_thing
+    if thing.format != ENVELOPE.name:
+        raise NotNow("newer_format")
+    try:
+        envelope = ENVELOPE.decode(thing.statement)
+    except FormatError as error:
+        raise NotNow("newer_format" if error.code == "format_newer" else "offer_unreadable") from error
+    consignment = reading.consignment
+    if (consignment.envelope, consignment.issuer) != (thing.digest, envelope.issuer):
+        raise NotNow("offer_mismatch")
+    _check_signed_when(here, consignment.created_ms)
+    _check_signed_when(here, envelope.created_ms)
+    _verify(here, reading.consignment_thing, issuer)
+    _verify(here, thing, issuer)
+    return envelope
+
+
+def _check_signed_when(here: Here, created_ms: int) -> None:
+    if created_ms > here.now_ms + limits.CLOCK_SKEW_MS:
+        raise NotNow("clock")
+    if created_ms < here.now_ms - limits.SIGNED_AGE_MAX_MS:
+        raise NotNow("sign_again")
+
+
+def _verify(here: Here, signed: Signed, issuer: Party) -> None:
+    key = signing_key(signed, dict(issuer.signers))
+    if key is None:
+        raise NotNow("sign_again")
+    try:
+        here.verifier.verify(signed, key)
+    except TrustError as error:
+        raise NotNow("signature_invalid") from error
+
+
+def _check_limits(here: Here, reading: Reading, envelope: Envelope, judged_by: tuple[bytes, ...]) -> None:
+    try:
+        check_envelope(envelope)
+    except FormatError as error:
+        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
+    if envelope.expires_ms <= here.now_ms:
+        raise Refuse(reading, judged_by, "expired", "expires_ms")
+    if total_size(envelope.parts) > here.settings.parts_bytes_max:
+        raise Refuse(reading, judged_by, "too_large", "parts")
+
+
+def _keys(here: Here, reading: Reading, envelope: Envelope, recipient: Party) -> tuple[bytes, bytes]:
+    """Content key and header key. The stanza is unsigned, so what is wrong with it is no refusal."""
+    offer = reading.offer
+    sealing_key = here.sealing_keys.get(offer.key_id)
+    if sealing_key is None:
+        raise NotNow("sealing_key_unknown")
+    info = stanza_info(offer.key_id, reading.id, reading.envelope_thing.digest, recipient.code, recipient.epoch)
+    try:
+        content_key = open_stanza(sealing_key, offer.stanza, info)
+        return content_key, committed_header_key(content_key, envelope.envelope_id, envelope.commitment)
+    except (TrustError, AssertionError) as error:
+        raise NotNow("stanza_unusable") from error
+
+
+def _header(reading: Reading, envelope: Envelope, header_key: bytes, judged_by: tuple[bytes, ...]) -> Header:
+    sealed = reading.offer.header
+    if len(sealed) != envelope.header_size or body_digest(sealed) != envelope.header_digest:
+        raise NotNow("body_damaged")
+    try:
+        header = HEADER.decode(open_header(header_key, sealed))
+        check_header(header, envelope)
+        check_metadata(header.metadata)
+    except FormatError as error:
+        if error.code == "format_newer":
+            raise NotNow("newer_format") from error
+        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
+    except (TrustError, RequestError) as error:
+        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
+    return header
+
+
+# --- bodies ---------------------------------------------------------------------------------
+
+
+def _open_inline(opened: Opened) -> tuple[VerifiedBody, ...]:
+    inline = opened.reading.offer.inline
+    if len(inline) != len(opened.envelope.parts):
+        raise NotNow("body_damaged")
+    bodies: list[VerifiedBody] = []
+    for ref, secret, sealed in zip(opened.envelope.parts, opened.header.parts, inline, strict=True):
+        if len(sealed) != ref.size or body_digest(sealed) != ref.digest:
+            raise NotNow("body_damaged")
+        opener = PartOpener(secret.key)
+        try:
+            opener.feed(sealed)
+            opener.finish()
+        except TrustError as error:
+            raise Refuse(opened.reading, opened.judged_by, "part_mismatch", "parts") from error
+        bodies.append(
+            VerifiedBody(
+                digest=ref.digest,
+                size=ref.size,
+                plain_digest=opener.plain_digest,
+                plain_size=opener.plain_size,
+                put=PutBody(ref.digest, sealed),
+            )
+        )
+    return tuple(bodies)
+
+
+def _check_bodies(opened: Opened, bodies: tuple[VerifiedBody, ...]) -> None:
+    """Checked again at this border: what is about to be promised is what the issuer signed."""
+    signed = [(ref.digest, ref.size) for ref in opened.envelope.parts]
+    assert [(body.digest, body.size) for body in bodies] == signed, "bodies of another envelope"
+    for index, (body, secret) in enumerate(zip(bodies, opened.header.parts, strict=True)):
+        if (body.plain_digest, body.plain_size) != (secret.plain_digest, secret.plain_size):
+            raise Refuse(opened.reading, opened.judged_by, "part_mismatch", f"parts[{index}]")
+
+
+def _pull(view: View, here: Here, opened: Opened) -> Step:
+    draft = Draft(view, here)
+    reading = opened.reading
+    parts = tuple(StoredPart(digest=ref.digest, size=ref.size) for ref in opened.envelope.parts)
+    if draft.get(Pull, reading.id) is None:
+        draft.put(Pull(consignment=reading.id, centre=reading.centre, started_ms=here.now_ms, parts=parts))
+        draft.due(here.now_ms + here.settings.pull_patience_ms, Due.PULL, reading.id)
+    draft.sends.append(SendHolding(reading.centre, reading.id))
+    step = draft.step()
+    request = BodyRequest(
+        centre=reading.centre,
+        offer=reading.offer,
+        consignment=reading.id,
+        envelope=opened.envelope,
+        header=opened.header,
+    )
+    return Step(changes=step.changes, sends=step.sends, events=step.events, body_requests=(request,))
+
+
+# --- the answers ----------------------------------------------------------------------------
+
+
+def content_key_context(consignment: bytes) -> bytes:
+    """What the vault binds a content key to on the recipient's side."""
+    return b"consignment" + consignment
+
+
+def _keep(view: View, here: Here, opened: Opened, bodies: tuple[VerifiedBody, ...]) -> Step:
+    """ONE batch: envelope, consignment, key under the vault key, bodies, and receipt 0."""
+    draft = Draft(view, here)
+    reading, envelope = opened.reading, opened.envelope
+    draft.hold(reading.centre, reading.offer.number)
+    for thing in (reading.envelope_thing, reading.consignment_thing):
+        if draft.get(Thing, thing.digest) is None:
+            draft.put(Thing(digest=thing.digest, wire=thing.to_wire()))
+    for body in bodies:
+        if body.put is not None:
+            draft.put_body(body.put)
+    _use_bodies(draft, opened)
+    receipt, digest = _first_receipt(here, opened)
+    draft.sign(RECEIPT.name, RECEIPT.encode(receipt))
+    sequence = draft.count("arrivals")
+    incoming = Incoming(
+        consignment=reading.id,
+        statement=reading.consignment_thing.digest,
+        envelope=reading.envelope_thing.digest,
+        envelope_id=envelope.envelope_id,
+        issuer=envelope.issuer,
+        recipient=opened.recipient.code,
+        epoch=opened.recipient.epoch,
+        lane=envelope.lane,
+        state=next_state(RecipientState.RECEIVING, RecipientEvent.ACCEPT),
+        sequence=sequence,
+        arrived_ms=here.now_ms,
+        parts=tuple(StoredPart(digest=ref.digest, size=ref.size) for ref in envelope.parts),
+        head=digest,
+        next_receipt=1,
+        codes=(int(ReceiptCode.ARRIVED),),
+        judged_by=opened.judged_by,
+        wrapped_key=vault_wrap(here.vault_key, content_key_context(reading.id), opened.content_key, here.entropy(16)),
+    )
+    draft.put(incoming)
+    draft.put(Arrival(agency=incoming.recipient, sequence=sequence, consignment=reading.id))
+    draft.put(Uncollected(agency=incoming.recipient, sequence=sequence, consignment=reading.id))
+    _forget_pull(draft, reading.id)
+    chain(draft, receipt, digest)
+    draft.happen(incoming.recipient, "arrived", consignment=reading.id, envelope_id=envelope.envelope_id, code=1)
+    owe_return(draft, reading.centre, incoming.issuer, reading.id, 0, digest)
+    draft.events.append(changed(replace(incoming, state=RecipientState.RECEIVING), RecipientState.ARRIVED))
+    return draft.step()
+
+
+def _use_bodies(draft: Draft, opened: Opened) -> None:
+    reading = opened.reading
+    envelope, agency = reading.envelope_thing.digest, opened.recipient.code
+    if draft.get(SealedHeader, envelope) is None:
+        draft.put(SealedHeader(envelope=envelope, sealed=reading.offer.header))
+    draft.use_body(envelope, IN, agency, reading.id)
+    for ref in opened.envelope.parts:
+        draft.use_body(ref.digest, IN, agency, reading.id)
+
+
+def _first_receipt(here: Here, opened: Opened) -> tuple[Receipt, bytes]:
+    reading = opened.reading
+    receipt = Receipt(
+        consignment=reading.id,
+        envelope=reading.envelope_thing.digest,
+        issuer=opened.envelope.issuer,
+        recipient=opened.recipient.code,
+        epoch=opened.recipient.epoch,
+        incarnation=here.incarnation,
+        sequence=0,
+        previous=reading.consignment_thing.digest,
+        code=int(ReceiptCode.ARRIVED),
+        time_ms=here.now_ms,
+        clock_quality=here.clock_quality,
+    )
+    return receipt, thing_digest(RECEIPT.name, RECEIPT.encode(receipt))
+
+
+def _forget_pull(draft: Draft, consignment: bytes) -> None:
+    pull = draft.get(Pull, consignment)
+    if pull is not None:
+        draft.delete(Pull, consignment)
+        draft.not_due(pull.started_ms + draft.here.settings.pull_patience_ms, Due.PULL, consignment)
+
+
+def chain(draft: Draft, receipt: Receipt, digest: bytes, flag: str = "") -> None:
+    """Put a receipt of ours into its chain."""
+    draft.put(
+        Link(
+            box=IN,
+            consignment=receipt.consignment,
+            sequence=receipt.sequence,
+            receipt=digest,
+            code=receipt.code,
+            time_ms=receipt.time_ms,
+            recorded_ms=draft.here.now_ms,
+            flag=flag,
+            reason=receipt.reason,
+            staff_name=receipt.staff_name,
+            staff_position=receipt.staff_position,
+        )
+    )
+
+
+def owe_return(draft: Draft, centre: str, issuer: str, consignment: bytes, slot: int, thing: bytes) -> None:
+    """Owe a receipt or refusal to the issuer until its node acknowledges it."""
+    number = draft.journal(centre, thing, consignment)
+    draft.put(Return(issuer=issuer, consignment=consignment, slot=slot, thing=thing, centre=centre, number=number))
+    draft.sends.append(SendReturn(centre, thing, number))
+
+
+def _refused(view: View, here: Here, refuse: Refuse) -> Step:
+    draft = Draft(view, here)
+    reading = refuse.reading
+    draft.hold(reading.centre, reading.offer.number)
+    refusal = Refusal(
+        consignment=reading.id,
+        envelope=reading.envelope_thing.digest,
+        recipient=reading.consignment.recipient,
+        code=refuse.code,
+        field=refuse.field,
+        judged_by=refuse.judged_by,
+        time_ms=here.now_ms,
+    )
+    statement = REFUSAL.encode(refusal)
+    digest = thing_digest(REFUSAL.name, statement)
+    draft.sign(REFUSAL.name, statement)
+    for thing in (reading.envelope_thing, reading.consignment_thing):
+        draft.put(Thing(digest=thing.digest, wire=thing.to_wire()))
+    draft.put(
+        Refused(
+            consignment=reading.id,
+            refusal=digest,
+            code=refuse.code,
+            issuer=reading.consignment.issuer,
+            recipient=reading.consignment.recipient,
+            time_ms=here.now_ms,
+        )
+    )
+    _forget_pull(draft, reading.id)
+    owe_return(draft, reading.centre, reading.consignment.issuer, reading.id, REFUSAL_SLOT, digest)
+    draft.events.append(
+        StateChanged(
+            box=IN,
+            consignment=reading.id,
+            envelope_id=b"",
+            agency=reading.consignment.recipient,
+            peer_agency=reading.consignment.issuer,
+            before="",
+            state="refused",
+            code=refuse.code,
+        )
+    )
+    return draft.step()
+
+
+def _not_now(view: View, here: Here, reading: Reading, code: str) -> Step:
+    draft = Draft(view, here)
+    draft.sends.append(SendNotNow(reading.centre, reading.id, code, RETRY_OF.get(code, AGAIN_LATE_MS)))
+    if code not in RETRY_OF:
+        draft.events.append(Alarm(code, reading.centre, reading.id))
+    return draft.step()
+
+
+def changed(entry: Incoming, state: RecipientState, code: str = "") -> StateChanged:
+    """The log line of an incoming consignment."""
+    return StateChanged(
+        before=RecipientState(entry.state).name.lower(),
+        box=IN,
+        consignment=entry.consignment,
+        envelope_id=entry.envelope_id,
+        agency=entry.recipient,
+        peer_agency=entry.issuer,
+        state=state.name.lower(),
+        code=code,
+    )
+
+
+def code_of(error: TrucError) -> str:
+    """The *not now* code for an error met while pulling."""
+    return error.code if error.code in RETRY_OF else "body_damaged"
