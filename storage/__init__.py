@@ -1,0 +1,1 @@
+"""Durable stores of one node: synchronous, without network or tasks."""

@@ -1,0 +1,88 @@
+"""The seam under all records: an ordered map of byte strings with atomic, synced batches.
+
+Obeys DESIGN §6. Says nothing about what keys mean (`keyspace.py`) or who reads beside
+whom (`view.py`). LevelDB stands behind it in production (`leveldb.py`), `MemoryKeyValue`
+in unit tests and under the simulator's disk; a shared engine may one day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Protocol
+
+from sortedcontainers import SortedDict
+
+Pairs = Sequence[tuple[bytes, bytes | None]]
+"""What a batch changes: a value to write under a key, or None to delete the key. When one
+key stands twice, the later pair wins."""
+
+
+class KeyValue(Protocol):
+    """An ordered map. One thread writes; any thread reads at any time."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under a key, or None.
+
+        Raises:
+            StoreError: `store_damaged`, `store_io`.
+        """
+        ...
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` pairs with start ≤ key < stop, in the order of the keys' bytes, all
+        as of one moment between two batches.
+
+        Raises:
+            StoreError: `store_damaged`, `store_io`.
+        """
+        ...
+
+    def write(self, pairs: Pairs) -> None:
+        """Apply all pairs or none, durable on return.
+
+        After an error the batch is *not* visible through this object, but may turn out to
+        be durable when the store is opened again; until then a store may refuse to write
+        (`store_stopped`).
+
+        Raises:
+            StoreError: `disk_full`, `store_damaged`, `store_io`, `store_stopped`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back; further calls are our own mistake."""
+        ...
+
+
+class MemoryKeyValue:
+    """A `KeyValue` in memory. `pairs` is for tests that look at or damage what is stored."""
+
+    def __init__(self, pairs: Mapping[bytes, bytes] | None = None) -> None:
+        self.pairs: SortedDict[bytes, bytes] = SortedDict(pairs or {})
+        self.closed = False
+
+    def copy(self) -> MemoryKeyValue:
+        """An independent store with the same pairs, as a disk image would hold them."""
+        return MemoryKeyValue(self.pairs)
+
+    def get(self, key: bytes) -> bytes | None:
+        assert not self.closed
+        value: bytes | None = self.pairs.get(key)
+        return value
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        assert not self.closed
+        keys = islice(self.pairs.irange(start, stop, inclusive=(True, False)), limit)
+        return [(key, self.pairs[key]) for key in keys]
+
+    def write(self, pairs: Pairs) -> None:
+        assert not self.closed
+        for key, value in pairs:
+            if value is None:
+                self.pairs.pop(key, None)
+            else:
+                self.pairs[key] = value
+
+    def close(self) -> None:
+        self.closed = True
