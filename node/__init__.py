@@ -1,0 +1,1 @@
+"""The life of one node: tasks, network, API, command line, time."""

@@ -1,0 +1,1 @@
+"""The command line `truc`: one file per group of verbs."""

@@ -1,0 +1,254 @@
+"""One node, put together and started in order, stopped in reverse.
+
+Obeys DESIGN §8: `run_node` takes its seams (environment, transport, store, keys); `node/main.py`
+builds the real ones, the simulator its own. Tasks are started here by name and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from node.body_server import BodyServer
+from node.boxes import Boxes
+from node.committer import Committer
+from node.directory import Directory, make_node_record
+from node.environment import Environment
+from node.frames import FrameMaker
+from node.intake import Intake
+from node.keyring import Keyring
+from node.links import Link, Links
+from node.logs import Log
+from node.metrics import Metrics
+from node.peers import Peers
+from node.puller import Puller
+from node.pump import Pump
+from node.reading import Reader
+from node.returner import Returner
+from node.scheduler import Scheduler
+from node.sender import Sender
+from node.services import Services
+from node.tasks import TaskStatus, start
+from node.transport import ByteStream, Transport
+from protocol.directory import RecordState
+from protocol.errors import StoreError
+from protocol.exchange import Hello
+from protocol.limits import EXPIRY_DEFAULT_MS
+from protocol.record import KINDS, Put
+from protocol.signing import Verifier
+from protocol.step import Here, Settings, Step, View
+from storage.store import Store
+
+SOFTWARE: Final = "truc"
+DIRECTORY_KINDS: Final = range(100, 130)
+"""The numbers of `protocol/directory_kinds.py`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What `run_node` needs of the configuration; times in seconds unless named otherwise."""
+
+    centre: str
+    anchor: bytes
+    """Digest of the first root: where all trust begins."""
+    addresses: tuple[str, ...] = ()
+    """Our own, as others may dial them."""
+    contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """First addresses of other centres, until their node records are known."""
+    delivery: Settings = field(default_factory=Settings)
+    expiry_default_days: int = EXPIRY_DEFAULT_MS // 86_400_000
+    ping_s: float = 20
+    dead_s: float = 60
+    backoff_max_s: float = 300
+
+
+class Node:
+    """The parts of a running node."""
+
+    def __init__(
+        self,
+        *,
+        settings: NodeSettings,
+        environment: Environment,
+        transport: Transport,
+        store: Store,
+        keyring: Keyring,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self.settings: Final = settings
+        self.environment: Final = environment
+        self.store: Final = store
+        self.keyring: Final = keyring
+        self.metrics: Final = metrics
+        self.log: Final = log
+        self.verifier: Final = Verifier()
+        self.directory: Final = Directory(store.view, anchor=settings.anchor, verifier=self.verifier)
+        self.pump: Final = Pump(view=View(records=store.view, directory=self.directory), here=self.here, log=log)
+        self.links: Final = Links()
+        self.pump.send = self.links.route
+        self.pump.committer = Committer(
+            store=store,
+            environment=environment,
+            signers=keyring.signers,
+            metrics=metrics,
+            log=log,
+            let_out=self.pump.let_out,
+            on_failure=self._commit_failed,
+        )
+        self.sender: Final = Sender(self.pump, self.host_of)
+        self.returner: Final = Returner(self.pump, self.host_of)
+        self.scheduler: Final = Scheduler(self.pump, environment)
+        self._frames: Final = FrameMaker(
+            store=store, view=self.pump.view, here=self.here, node_record=lambda: self._node_record
+        )
+        self._node_record = b""
+        self.puller: Final = Puller(
+            pump=self.pump, store=store, transport=transport, environment=environment, metrics=metrics, log=log
+        )
+        self.pump.pull = self.puller.pull
+        self.peers: Final = Peers(
+            own=settings.centre,
+            transport=transport,
+            links=self.links,
+            make_link=self._make_link,
+            body_server=BodyServer(pump=self.pump, store=store, environment=environment, metrics=metrics),
+            sender=self.sender,
+            returner=self.returner,
+            environment=environment,
+            metrics=metrics,
+            log=log,
+            backoff_max_s=settings.backoff_max_s,
+        )
+        reader = Reader(keyring.vault_key, store, environment)
+        self.services: Final = Services(
+            pump=self.pump,
+            intake=Intake(
+                pump=self.pump,
+                store=store,
+                directory=self.directory,
+                environment=environment,
+                has_room=self.sender.has_room,
+                expiry_default_days=settings.expiry_default_days,
+            ),
+            boxes=Boxes(pump=self.pump, store=store, reader=reader),
+            directory=self.directory,
+        )
+        self.pump.after_batch.append(self._notice_directory)
+
+    def here(self) -> Here:
+        """This node at this moment."""
+        return Here(
+            now_ms=self.environment.now_ms(),
+            clock_quality=self.environment.clock_quality(),
+            clock_trusted=True,
+            centre=self.settings.centre,
+            incarnation=self.store.incarnation,
+            entropy=self.environment.entropy,
+            vault_key=self.keyring.vault_key,
+            sealing_keys=self.keyring.sealing,
+            verifier=self.verifier,
+            settings=self.settings.delivery,
+        )
+
+    def host_of(self, agency: str) -> str | None:
+        """The centre that hosts an agency now."""
+        known = self.directory.find_agency(agency)
+        return None if known is None else known.value.host
+
+    # --- the network as the directory has it --------------------------------------------------
+
+    def take_up_directory(self) -> None:
+        """Admit the directory's centres, at the addresses known for them, and look again who is where."""
+        admitted: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for record in self.directory.peers():
+            if record.state is not RecordState.CLOSED:
+                admitted[record.code] = (record.peer_id, self._addresses_of(record.code))
+        self.peers.admit(admitted)
+        self._renew_node_record()
+        self.sender.hosts_changed()
+        self.returner.hosts_changed()
+
+    def _addresses_of(self, centre: str) -> tuple[str, ...]:
+        known = self.directory.node_record(centre)
+        told = known.value.addresses if known is not None else ()
+        return tuple(dict.fromkeys((*told, *self.settings.contacts.get(centre, ()))))
+
+    def _renew_node_record(self) -> None:
+        known = self.directory.find_centre(self.settings.centre)
+        if known is None:
+            return
+        signed = make_node_record(
+            centre=self.settings.centre,
+            peer_id=known.value.peer_id,
+            addresses=self.settings.addresses,
+            features=(),
+            versions=("exchange/1",),
+            software=SOFTWARE,
+            now_ms=self.environment.now_ms(),
+            signer=self.keyring.centre,
+        )
+        self._node_record = signed.to_wire()
+
+    def _notice_directory(self, step: Step) -> None:
+        if any(isinstance(change, Put) and _is_directory(change.record) for change in step.changes):
+            self.take_up_directory()
+
+    def _make_link(self, centre: str, stream: ByteStream, on_up: Callable[[Link, Hello], None]) -> Link:
+        return Link(
+            centre,
+            stream,
+            pump=self.pump,
+            frames=self._frames,
+            environment=self.environment,
+            metrics=self.metrics,
+            log=self.log,
+            ping_s=self.settings.ping_s,
+            dead_s=self.settings.dead_s,
+            on_up=on_up,
+            on_holding=self.sender.holding,
+            on_dropped=self.sender.dropped,
+        )
+
+    def _commit_failed(self, error: StoreError) -> None:
+        """Sessions had advanced on what is not so: begin again from the disk."""
+        self.links.end_all(error.code)
+
+
+async def run_node(
+    *,
+    settings: NodeSettings,
+    environment: Environment,
+    transport: Transport,
+    store: Store,
+    keyring: Keyring,
+    metrics: Metrics,
+    log: Log,
+    task_status: TaskStatus[Node] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Start a node in order and run it until cancelled; started with its `Node` when it is ready."""
+    node = Node(
+        settings=settings,
+        environment=environment,
+        transport=transport,
+        store=store,
+        keyring=keyring,
+        metrics=metrics,
+        log=log,
+    )
+    node.directory.check_anchor()
+    async with trio.open_nursery() as nursery:
+        await start(nursery, node.pump.committer.run)
+        await start(nursery, node.scheduler.run)
+        await start(nursery, node.puller.run)
+        await start(nursery, node.peers.run)
+        node.take_up_directory()
+        log.info("node_ready", centre=settings.centre, commit=store.head.commit)
+        task_status.started(node)
+
+
+def _is_directory(record: object) -> bool:
+    return KINDS[type(record)].number in DIRECTORY_KINDS

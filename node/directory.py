@@ -1,0 +1,99 @@
+"""The node's directory: what everyone in `node/` reads, and the one way things enter it.
+
+Obeys DESIGN §3 "Trust tree" and DECISIONS "Joining before gossip exists". Rules and reading
+are `protocol/trust.py` and `protocol/directory_view.py`; this facade binds them to the store's
+records, the configured trust anchor and one verifier. Nothing here writes: `take` returns
+changes that the pump commits. Gossip and reconciliation will call the same `take`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from protocol.directory import NODE, NodeRecord, check
+from protocol.directory_file import read_file
+from protocol.directory_import import Imported, import_things
+from protocol.directory_view import DirectoryView, RecordCache
+from protocol.entitlement import Purpose
+from protocol.errors import ConfigurationError
+from protocol.limits import DAY_MS, NODE_RECORD_VALID_MAX_MS
+from protocol.record import Records
+from protocol.signing import Signed, Signer, Verifier, sign
+from protocol.trust import Basis, Court, judge_statement
+
+
+class Directory(DirectoryView):
+    """`DirectoryView` over the store, with the operator's anchor. Belongs to the loop.
+
+    Besides everything of `DirectoryView` (`resolve agency find_agency state host_of
+    agencies_hosted_by centre centre_of_peer peers node_record party thing root_digest`):
+    `take`, `take_file`, `judge`.
+    """
+
+    def __init__(
+        self, records: Records, *, anchor: bytes, verifier: Verifier | None = None, cache: RecordCache | None = None
+    ) -> None:
+        assert len(anchor) == 32
+        super().__init__(records, cache)
+        self.anchor: Final = anchor
+        self.verifier: Final = verifier if verifier is not None else Verifier()
+
+    def check_anchor(self) -> None:
+        """The stored roots begin with the configured anchor, or nothing is stored yet.
+
+        Raises:
+            ConfigurationError: `root_digest_differs`.
+        """
+        if self.root_versions() and not self.was_accepted(self.anchor):
+            raise ConfigurationError("root_digest_differs", field="root_digest")
+
+    def court(self, now_ms: int) -> Court:
+        """What judging needs, at this moment."""
+        return Court(lookup=self, verifier=self.verifier, now_ms=now_ms, anchor=self.anchor)
+
+    def take(self, things: Iterable[bytes], now_ms: int) -> Imported:
+        """Judge signed things (wire bytes, any order); commit the result's `changes` in one step."""
+        return import_things(
+            things, self.records, anchor=self.anchor, verifier=self.verifier, now_ms=now_ms, cache=self.cache
+        )
+
+    def take_file(self, file: bytes, now_ms: int) -> Imported:
+        """As `take`, for the bytes of a `.truc` file. Raises: FormatError, as `read_file`."""
+        return self.take(read_file(file), now_ms)
+
+    def judge(
+        self, signed: Signed, *, agency: str, purpose: Purpose, created_ms: int, now_ms: int, epoch: int | None = None
+    ) -> Basis:
+        """Judge a statement about consignments. Raises: as `trust.judge_statement`."""
+        return judge_statement(
+            signed, self.court(now_ms), agency=agency, purpose=purpose, created_ms=created_ms, epoch=epoch
+        )
+
+
+def make_node_record(
+    *,
+    centre: str,
+    peer_id: str,
+    addresses: Iterable[str],
+    features: Iterable[str],
+    versions: Iterable[str],
+    software: str,
+    now_ms: int,
+    signer: Signer,
+    valid_ms: int = 7 * DAY_MS,
+) -> Signed:
+    """This node's own record, signed with the centre's operational key; to be made daily and at address change."""
+    assert 0 < valid_ms <= NODE_RECORD_VALID_MAX_MS
+    record = NodeRecord(
+        centre=centre,
+        peer_id=peer_id,
+        from_ms=now_ms,
+        until_ms=now_ms + valid_ms,
+        addresses=tuple(addresses),
+        features=tuple(features),
+        versions=tuple(versions),
+        software=software,
+    )
+    check(record)
+    return sign(NODE.name, NODE.encode(record), signer)

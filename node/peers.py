@@ -1,0 +1,238 @@
+"""Keeps one exchange link with every centre of the directory.
+
+Obeys DESIGN §5: own reconnect loop with address rotation, back-off that belongs to the peer and
+is capped, any sign of life wakes it at once, and an own centre is reached over the loop-back
+stream. Which addresses a centre has comes from its node record and the configuration; who is
+admitted, from the directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from node.body_server import BodyServer
+from node.environment import Environment
+from node.links import Link, Links
+from node.logs import Log, log_failure
+from node.loopback import EchoStream
+from node.metrics import Metrics
+from node.returner import Returner
+from node.sender import Sender
+from node.tasks import Ready, start
+from node.transport import ByteStream, Transport
+from protocol import body_exchange, exchange
+from protocol.errors import NetworkError, TrucError
+from protocol.exchange import Hello
+
+DIAL_S: Final = 10
+"""One address gets this long; a silent server would hang a dial for minutes."""
+OPEN_S: Final = 10
+"""A connected peer that accepts no stream for so long is taken for gone."""
+BACKOFF_FIRST_S: Final = 0.5
+STEADY_S: Final = 30
+"""A link that stood this long was a good one: the next back-off begins small again."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """One centre as the network shows it."""
+
+    centre: str
+    addresses: tuple[str, ...] = ()
+    failures: int = 0
+    state: str = "new"
+    reason: str = ""
+    since_ms: int = 0
+    hello: Hello | None = None
+    wake: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+MakeLink = Callable[[str, ByteStream, Callable[[Link, Hello], None]], Link]
+
+
+class Peers:
+    """Connections, links, and what is known about each peer."""
+
+    def __init__(
+        self,
+        *,
+        own: str,
+        transport: Transport,
+        links: Links,
+        make_link: MakeLink,
+        body_server: BodyServer,
+        sender: Sender,
+        returner: Returner,
+        environment: Environment,
+        metrics: Metrics,
+        log: Log,
+        backoff_max_s: float,
+    ) -> None:
+        self._own: Final = own
+        self._transport: Final = transport
+        self._links: Final = links
+        self._make_link: Final = make_link
+        self._body_server: Final = body_server
+        self._sender: Final = sender
+        self._returner: Final = returner
+        self._environment: Final = environment
+        self._metrics: Final = metrics
+        self._log: Final = log
+        self._backoff_max_s: Final = backoff_max_s
+        self._peers: dict[str, Peer] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep links until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            await start(self._nursery, self._transport.run, self._accept)
+            self._nursery.start_soon(self._keep_own)
+            task_status.started()
+
+    def admit(self, peers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+        """From now on these are our peers: centre → (peer id, addresses). Others are let go."""
+        assert self._nursery is not None, "admit comes after run has started"
+        self._transport.admit({centre: peer_id for centre, (peer_id, _) in peers.items() if centre != self._own})
+        for centre in set(self._peers) - set(peers):
+            self._peers.pop(centre).scope.cancel()
+        for centre, (_, addresses) in peers.items():
+            if centre == self._own:
+                continue
+            known = self._peers.get(centre)
+            if known is None:
+                known = self._peers[centre] = Peer(centre)
+                self._nursery.start_soon(self._keep, known)
+            if known.addresses != addresses:
+                known.addresses = addresses
+                self.wake(centre)
+
+    def wake(self, centre: str) -> None:
+        """A sign of life: try this peer now, whatever its back-off says."""
+        peer = self._peers.get(centre)
+        if peer is not None:
+            peer.failures = 0
+            peer.wake.set()
+
+    def all(self) -> list[Peer]:
+        """What is known about each peer, for `/v1/peers`."""
+        return sorted(self._peers.values(), key=lambda peer: peer.centre)
+
+    # --- keeping a link -----------------------------------------------------------------------
+
+    async def _keep(self, peer: Peer) -> None:
+        with peer.scope:
+            while True:
+                try:
+                    await self._connect(peer)
+                    await self._hold(peer)
+                except NetworkError as error:
+                    self._failed(peer, error)
+                await self._back_off(peer)
+
+    async def _connect(self, peer: Peer) -> None:
+        """A connection to the peer, whoever makes it."""
+        if self._transport.is_connected(peer.centre):
+            return
+        if not peer.addresses:
+            self._note(peer, "waiting", "no_address")
+            await self._transport.connected(peer.centre)
+            return
+        address = peer.addresses[peer.failures % len(peer.addresses)]
+        self._note(peer, "dialling", address)
+        with trio.move_on_after(DIAL_S) as patience:
+            await self._transport.dial(peer.centre, address)
+        if patience.cancelled_caught:
+            raise NetworkError("unreachable", centre=peer.centre, reason="silent")
+
+    async def _hold(self, peer: Peer) -> None:
+        """Stay while the connection stands; open the exchange stream if that is our part."""
+        if not self._transport.opens_exchange(peer.centre):
+            self._note(peer, "connected", "peer_opens")
+            await self._transport.disconnected(peer.centre)
+            raise NetworkError("unreachable", centre=peer.centre, reason="disconnected")
+        stream = await self._open(peer.centre)
+        self._metrics.streams_opened.labels(protocol="exchange").inc()
+        why = await self._live(peer.centre, stream)
+        raise NetworkError("link_over", centre=peer.centre, reason=why)
+
+    async def _open(self, centre: str) -> ByteStream:
+        try:
+            with trio.fail_after(OPEN_S):
+                return await self._transport.open_stream(centre, exchange.PROTOCOL)
+        except trio.TooSlowError as error:
+            await self._transport.drop(centre)
+            raise NetworkError("unreachable", centre=centre, reason="no_stream") from error
+
+    def _failed(self, peer: Peer, error: NetworkError) -> None:
+        reason = str(error.detail.get("reason", error.code))
+        if peer.hello is not None or peer.failures == 0:
+            self._log.info("peer_down", centre=peer.centre, code=error.code, reason=reason)
+        lived_s = (self._environment.monotonic_ms() - peer.since_ms) / 1000
+        peer.failures = 1 if peer.hello is not None and lived_s >= STEADY_S else peer.failures + 1
+        peer.hello = None
+        self._note(peer, "down", reason)
+
+    async def _back_off(self, peer: Peer) -> None:
+        peer.wake = trio.Event()
+        exponent = min(peer.failures, 20) - 1
+        delay_s = min(BACKOFF_FIRST_S * 2**exponent, self._backoff_max_s) * (0.5 + self._environment.jitter() / 2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wake_when_connected, peer)
+            with trio.move_on_after(delay_s):
+                await peer.wake.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _wake_when_connected(self, peer: Peer) -> None:
+        await self._transport.connected(peer.centre)
+        peer.wake.set()
+
+    def _note(self, peer: Peer, state: str, reason: str) -> None:
+        peer.state, peer.reason, peer.since_ms = state, reason, self._environment.monotonic_ms()
+
+    # --- living on a stream -------------------------------------------------------------------
+
+    async def _keep_own(self) -> None:
+        """Recipients hosted here are reached like all others, over a stream to ourselves."""
+        while True:
+            await self._live(self._own, EchoStream())
+            await trio.sleep(BACKOFF_FIRST_S)
+
+    async def _accept(self, centre: str, protocol: str, stream: ByteStream) -> None:
+        """A peer opened a stream. Whatever goes wrong in it ends this stream and nothing else."""
+        try:
+            if protocol == exchange.PROTOCOL:
+                self.wake(centre)
+                await self._live(centre, stream)
+            elif protocol == body_exchange.PROTOCOL:
+                await self._body_server.serve(centre, stream)
+        except TrucError as error:
+            self._log.info("stream_over", centre=centre, protocol=protocol, code=error.code)
+        except Exception as error:  # noqa: BLE001  # the outermost frame of a service: one stream, not the node
+            log_failure(self._log, "stream_failed", error, centre=centre, protocol=protocol)
+
+    async def _live(self, centre: str, stream: ByteStream) -> str:
+        """Run a link on a stream; why it ended."""
+        link = self._make_link(centre, stream, self._up)
+        self._links.put(link)
+        try:
+            await link.run()
+        finally:
+            if self._links.remove(link):
+                self._sender.peer_down(centre)
+                self._returner.peer_down(centre)
+        return link.why_over
+
+    def _up(self, link: Link, hello: Hello) -> None:
+        """Both sides have said hello: what is owed may go."""
+        peer = self._peers.get(link.centre)
+        if peer is not None:
+            peer.hello = hello
+            self._note(peer, "up", "")
+            self._log.info("peer_up", centre=link.centre)
+        self._returner.peer_up(link.centre)
+        self._sender.peer_up(link.centre)

@@ -1,0 +1,70 @@
+"""One task that sleeps to the least durable deadline and hands over what has fallen due.
+
+Obeys DESIGN §4 ("one scheduler task sleeps to the least deadline"). What is due stands in the
+`Deadline` index; what it means is decided in `protocol/retention.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from node.environment import Environment
+from node.pump import Pump
+from node.tasks import Ready
+from protocol.errors import StoreError
+from protocol.record import Put
+from protocol.records import Deadline
+from protocol.step import DeadlineReached, Step
+
+DUE_MAX: Final = 256
+"""Deadlines decided in one step."""
+SLEEP_MAX_S: Final = 3_600
+"""The wall clock may be set while we sleep on the monotonic one."""
+READ_ONLY_PAUSE_S: Final = 10
+
+
+class Scheduler:
+    """Wakes for the earliest deadline, and earlier when a step brings an earlier one."""
+
+    def __init__(self, pump: Pump, environment: Environment) -> None:
+        self._pump: Final = pump
+        self._environment: Final = environment
+        self._earlier = trio.Event()
+        self._next_ms = 0
+        pump.after_batch.append(self._notice)
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Decide what falls due until cancelled."""
+        task_status.started()
+        while True:
+            self._earlier = trio.Event()
+            due = self._due()
+            if due:
+                await self._decide(due)
+            else:
+                await self._sleep()
+
+    def _due(self) -> tuple[tuple[int, int, bytes], ...]:
+        found = self._pump.view.records.scan(Deadline, limit=DUE_MAX)
+        now_ms = self._environment.now_ms()
+        self._next_ms = found[0].at_ms if found else 2**63
+        return tuple((entry.at_ms, entry.what, entry.subject) for entry in found if entry.at_ms <= now_ms)
+
+    async def _decide(self, due: tuple[tuple[int, int, bytes], ...]) -> None:
+        try:
+            await self._pump.ask(DeadlineReached(due=due))
+        except StoreError:
+            await trio.sleep(READ_ONLY_PAUSE_S)  # the disk takes nothing; what is due stays due
+
+    async def _sleep(self) -> None:
+        wait_s = max(0.0, (self._next_ms - self._environment.now_ms()) / 1000)
+        with trio.move_on_after(min(wait_s, SLEEP_MAX_S)):
+            await self._earlier.wait()
+
+    def _notice(self, step: Step) -> None:
+        for change in step.changes:
+            if isinstance(change, Put) and isinstance(change.record, Deadline) and change.record.at_ms < self._next_ms:
+                self._earlier.set()
+                return

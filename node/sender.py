@@ -1,0 +1,231 @@
+"""Decides what is offered to whom and when: a window per reachable peer, urgent first.
+
+Obeys DESIGN §4. The queue itself is durable (`Owed`); here are only windows and cursors, made
+anew whenever a peer comes up, so memory does not grow with what is queued. Back-off belongs to
+the peer (`peers.py`); a *not now* has its own deadline. Offers leave through the pump, which
+records `offered` before the offer is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from node.pump import Pump
+from protocol import limits
+from protocol.errors import StoreError
+from protocol.records import Outgoing, Owed
+from protocol.sending import urgency
+from protocol.step import Event, Offering, Queued, Settled
+
+LANES: Final = 4
+AGED_MS: Final = 10 * limits.MINUTE_MS
+"""A consignment that waited this long counts one lane higher, never into hoa_toc (DECISIONS)."""
+BATCH_OFFERS: Final = 64
+"""Offers marked in one step."""
+LOOK_AHEAD: Final = 64
+"""Queue entries read at once."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is under way to one reachable peer."""
+
+    flying: dict[bytes, int] = field(default_factory=dict)
+    """Consignment → bytes, offered and not answered."""
+    held: set[bytes] = field(default_factory=set)
+    """Offers whose bodies the peer is pulling: outside the window."""
+    recipients: dict[str, None] = field(default_factory=dict)
+    """Recipients with something queued behind the cursor, in turn."""
+    cursors: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(recipient, urgency) → highest sequence taken so far."""
+    again: dict[bytes, Owed] = field(default_factory=dict)
+    """Put off before, due now."""
+    size: int = 0
+
+    def room(self) -> bool:
+        return len(self.flying) < limits.WINDOW_OFFERS_MAX and self.size < limits.WINDOW_BYTES_MAX
+
+    def fly(self, consignment: bytes, size: int) -> None:
+        self.flying[consignment] = size
+        self.size += size
+
+    def land(self, consignment: bytes) -> None:
+        self.size -= self.flying.pop(consignment, 0)
+        self.held.discard(consignment)
+
+
+class Sender:
+    """Fills the windows of all reachable peers."""
+
+    def __init__(self, pump: Pump, host_of: Callable[[str], str | None]) -> None:
+        """`host_of` tells the centre that hosts an agency now."""
+        self._pump: Final = pump
+        self._host_of: Final = host_of
+        self._peers: dict[str, _Peer] = {}
+        pump.listeners.append(self._listen)
+
+    # --- peers --------------------------------------------------------------------------------
+
+    def peer_up(self, centre: str) -> None:
+        """Begin with this peer from the head of its queues, urgent first."""
+        self._peers[centre] = _Peer(recipients=dict.fromkeys(self._queued_for(centre)))
+        self._fill(centre)
+
+    def peer_down(self, centre: str) -> None:
+        """Forget what was under way; all of it is still owed."""
+        self._peers.pop(centre, None)
+
+    def hosts_changed(self) -> None:
+        """Agencies may have moved or closed: look again where everything is to go."""
+        for centre, peer in self._peers.items():
+            peer.cursors.clear()
+            peer.recipients = dict.fromkeys(self._queued_for(centre))
+        for centre in list(self._peers):
+            self._fill(centre)
+
+    def has_room(self, recipient: str) -> bool:
+        """An offer to this recipient may leave together with the batch that owes it."""
+        peer = self._peer_of(recipient)
+        return peer is not None and peer.room() and recipient not in peer.recipients and not peer.again
+
+    def holding(self, centre: str, consignment: bytes) -> None:
+        """The peer pulls the bodies of this offer: it leaves the window, but not the flight."""
+        peer = self._peers.get(centre)
+        if peer is not None and consignment in peer.flying:
+            peer.land(consignment)
+            peer.held.add(consignment)
+            self._fill(centre)
+
+    def dropped(self, centre: str, consignment: bytes) -> None:
+        """The offer made no frame; it is looked at again when its peer or host changes."""
+        peer = self._peers.get(centre)
+        if peer is not None:
+            peer.land(consignment)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Per reachable centre: offers in the window, offers being pulled."""
+        return {centre: (len(peer.flying), len(peer.held)) for centre, peer in self._peers.items()}
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _listen(self, event: Event) -> None:
+        if isinstance(event, Queued):
+            self._queued(event)
+        elif isinstance(event, Settled):
+            peer = self._peers.get(event.centre)
+            if peer is not None:
+                peer.land(event.consignment)
+                if peer.recipients or peer.again:
+                    self._fill(event.centre)
+
+    def _queued(self, event: Queued) -> None:
+        centre = self._host_of(event.recipient)
+        peer = None if centre is None else self._peers.get(centre)
+        if centre is None or peer is None:
+            return
+        owed = self._owed(event.consignment)
+        if owed is None:
+            return
+        if event.offered:
+            peer.fly(event.consignment, owed.bytes)
+        elif owed.sequence <= peer.cursors.get((owed.recipient, owed.urgency), -1):
+            peer.again[event.consignment] = owed
+        else:
+            peer.recipients[event.recipient] = None
+        self._fill(centre)
+
+    def _owed(self, consignment: bytes) -> Owed | None:
+        records = self._pump.view.records
+        entry = records.get(Outgoing, consignment)
+        return None if entry is None else records.get(Owed, entry.recipient, urgency(entry.lane), entry.sequence)
+
+    # --- choosing -----------------------------------------------------------------------------
+
+    def _fill(self, centre: str) -> None:
+        """Offer while there is room; urgent first, recipients in turn."""
+        peer = self._peers.get(centre)
+        while peer is not None and peer.room():
+            chosen = self._choose(peer)
+            if not chosen:
+                return
+            for owed in chosen:
+                peer.fly(owed.consignment, owed.bytes)
+            try:
+                self._pump.put(Offering(centre=centre, consignments=tuple(owed.consignment for owed in chosen)))
+            except StoreError:  # read-only: everything stays owed, the next peer_up begins again
+                self._peers[centre] = _Peer()
+                return
+
+    def _choose(self, peer: _Peer) -> list[Owed]:
+        chosen: list[Owed] = []
+        size = peer.size
+        for owed in self._candidates(peer):
+            chosen.append(owed)
+            size += owed.bytes
+            full = len(peer.flying) + len(chosen) >= limits.WINDOW_OFFERS_MAX or size >= limits.WINDOW_BYTES_MAX
+            if full or len(chosen) >= BATCH_OFFERS:
+                break
+        return chosen
+
+    def _candidates(self, peer: _Peer) -> Iterator[Owed]:
+        """Queue entries in the order in which they go, each taken from its queue as it is yielded."""
+        for rank in range(LANES):
+            for consignment, owed in list(peer.again.items()):
+                if owed.urgency <= rank:
+                    del peer.again[consignment]
+                    yield owed
+            yield from self._lane(peer, rank, aged=False)
+            if 1 <= rank < LANES - 1:
+                yield from self._lane(peer, rank + 1, aged=True)
+        peer.recipients.clear()  # everything queued is under way or waits for a deadline
+
+    def _lane(self, peer: _Peer, rank: int, *, aged: bool) -> Iterator[Owed]:
+        """The entries of one lane, one recipient after the other in turn."""
+        turns = [self._queue(peer, recipient, rank, aged=aged) for recipient in list(peer.recipients)]
+        while turns:
+            still: list[Iterator[Owed]] = []
+            for turn in turns:
+                owed = next(turn, None)
+                if owed is not None:
+                    still.append(turn)
+                    yield owed
+            turns = still
+
+    def _queue(self, peer: _Peer, recipient: str, rank: int, *, aged: bool) -> Iterator[Owed]:
+        now_ms = self._pump.here().now_ms
+        while True:
+            after = (rank, peer.cursors.get((recipient, rank), 0))
+            entries = self._read(recipient, rank, after)
+            for owed in entries:
+                if aged and owed.since_ms + AGED_MS > now_ms:
+                    return
+                peer.cursors[(recipient, rank)] = owed.sequence
+                if self._is_due(peer, owed, now_ms):
+                    yield owed
+            if len(entries) < LOOK_AHEAD:
+                return
+
+    def _read(self, recipient: str, rank: int, after: tuple[int, int]) -> list[Owed]:
+        found = self._pump.view.records.scan(Owed, recipient, after=after, limit=LOOK_AHEAD)
+        return [owed for owed in found if owed.urgency == rank]
+
+    def _is_due(self, peer: _Peer, owed: Owed, now_ms: int) -> bool:
+        if owed.consignment in peer.flying or owed.consignment in peer.held:
+            return False
+        entry = self._pump.view.records.get(Outgoing, owed.consignment)
+        return entry is not None and not entry.settled_ms and entry.retry_ms <= now_ms
+
+    def _queued_for(self, centre: str) -> Iterable[str]:
+        """Recipients with something queued whose host is this centre: one step of the index each."""
+        after: tuple[str, ...] = ()
+        while found := self._pump.view.records.scan(Owed, after=after, limit=1):
+            recipient = found[0].recipient
+            after = (recipient,)
+            if self._host_of(recipient) == centre:
+                yield recipient
+
+    def _peer_of(self, recipient: str) -> _Peer | None:
+        centre = self._host_of(recipient)
+        return None if centre is None else self._peers.get(centre)

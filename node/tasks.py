@@ -1,0 +1,48 @@
+"""Starting tasks that tell when they are ready, and waiting for news without polling.
+
+The stub files in our environment lack trio's own name for the type of `task_status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
+
+import trio
+
+T = TypeVar("T", contravariant=True)
+
+
+class TaskStatus(Protocol[T]):
+    """Called once by a task when it is ready; the value is what `nursery.start` returns."""
+
+    @overload
+    def started(self: TaskStatus[None]) -> None: ...
+    @overload
+    def started(self, value: T) -> None: ...
+
+
+Ready: TypeAlias = TaskStatus[None]
+"""For tasks that have nothing to tell but that they are ready."""
+
+
+async def start(nursery: trio.Nursery, task: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Start a task and wait until it is ready; what it calls `started` with."""
+    return await nursery.start(task, *args)
+
+
+class Bell:
+    """Wakes all who wait when something happened."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        """Something happened."""
+        self._event.set()
+        self._event = trio.Event()
+
+    @property
+    def next(self) -> trio.Event:
+        """Set at the next ring. Take it before looking, wait for it after having found nothing."""
+        return self._event

@@ -1,0 +1,45 @@
+"""One seed, one run: trio on a virtual clock with a seeded scheduler.
+
+Obeys DESIGN §8. This is the one place that touches trio's private names; it fails loudly when
+trio has moved them. A run is reproducible within a process, and between processes with one
+PYTHONHASHSEED (`scripts/sim` sets it), because sets of strings have no order of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+import trio
+import trio._core._run as trio_run
+from trio.testing import MockClock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_FLAG: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
+_CHANCE: Final = "_r"
+
+
+def run_seeded(seed: int, main: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Run `main(*args)` on a virtual clock that leaps over waiting; the same seed runs the same way."""
+    with _seeded_scheduler(seed):
+        return trio.run(main, *args, clock=MockClock(autojump_threshold=0))
+
+
+@contextmanager
+def _seeded_scheduler(seed: int) -> Iterator[None]:
+    private: Any = trio_run
+    chance = getattr(private, _CHANCE, None)
+    assert isinstance(chance, Random), f"trio has moved its private name {_CHANCE}"
+    assert isinstance(getattr(private, _FLAG, None), bool), f"trio has moved its private name {_FLAG}"
+    flag, state = getattr(private, _FLAG), chance.getstate()
+    setattr(private, _FLAG, True)
+    chance.seed(seed)
+    try:
+        yield
+    finally:
+        setattr(private, _FLAG, flag)
+        chance.setstate(state)
