@@ -21,13 +21,14 @@ from protocol.directory import (
     Numbered,
     Root,
     check,
+    not_a_record,
 )
 from protocol.directory_import import import_things
 from protocol.directory_view import WIRE_BYTES_MAX, DirectoryView, RecordCache
 from protocol.endorsement import agency_endorsers, centre_endorsers
 from protocol.entitlement import registrar as find_registrar
 from protocol.entitlement import role_keys
-from protocol.errors import FormatError, NotNow, TrucError
+from protocol.errors import NotNow, TrucError
 from protocol.limits import SIGNATURES_MAX
 from protocol.signing import Signed, Signer, Verifier, countersign
 from protocol.staged import Staged
@@ -41,7 +42,7 @@ def thing(wire: bytes) -> Signed:
 def _check_statement(signed: Signed) -> None:
     form = FORMATS.get(signed.format)
     if form is None or form in {CENTRE_REQUEST, AGENCY_REQUEST}:
-        raise FormatError("directory_format", format=signed.format)
+        raise not_a_record(signed.format)
     check(form.decode(signed.statement))
 
 

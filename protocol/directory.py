@@ -250,6 +250,13 @@ def check(value: Any) -> None:
     _CHECKS[type(value)](value)
 
 
+def not_a_record(name: str) -> FormatError:
+    """The outcome for a thing of this format: of a newer version of ours, or something else."""
+    ours = {known.rpartition("/")[0] for known in FORMATS}
+    newer = name not in FORMATS and name.rpartition("/")[0] in ours
+    return FormatError("format_newer") if newer else FormatError("directory_format", format=name)
+
+
 # --- rules within one statement -------------------------------------------------------------
 
 

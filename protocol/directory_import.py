@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocol.directory import FORMATS, AgencyRecord, CentreRecord, NodeRecord, RecordState, Root
+from protocol.directory import FORMATS, AgencyRecord, CentreRecord, NodeRecord, RecordState, Root, not_a_record
 from protocol.directory_kinds import (
     DirectoryAlias,
     DirectoryFork,
@@ -37,8 +37,7 @@ from protocol.trust import Accepted, Court, judge
 
 def changes_for(accepted: Accepted, view: DirectoryView, now_ms: int) -> list[Change]:
     """The records that make an accepted thing the version in force. `view` is the state before it."""
-    if accepted.already:
-        return []
+    assert not accepted.already
     digest = accepted.signed.digest
     changes: list[Change] = [
         Put(DirectoryThing(digest=digest, wire=accepted.signed.to_wire(), accepted_ms=now_ms)),
@@ -235,7 +234,7 @@ def _waiting(signed: Signed) -> _Waiting:
     """
     form = FORMATS.get(signed.format)
     if form is None:
-        raise FormatError("directory_format", format=signed.format)
+        raise not_a_record(signed.format)
     value = form.decode(signed.statement)
     code = about_code(value)
     if isinstance(value, Root):

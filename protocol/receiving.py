@@ -8,19 +8,15 @@ signed bytes. A receipt exists only if envelope and all parts are durable, opene
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from protocol import limits
-from protocol.consignment import CONSIGNMENT, Consignment, check_consignment
 from protocol.delivery import RecipientEvent, RecipientState, next_state
-from protocol.document import check_metadata
 from protocol.draft import Draft
-from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, check_envelope, check_header, total_size
-from protocol.errors import FormatError, NotNow, RequestError, TrucError, TrustError
-from protocol.exchange import Offer
+from protocol.errors import NotNow
+from protocol.judging import Opened, Reading, Refuse, check_bodies, issuer_of, open_inline, open_offer, read
 from protocol.receipt import RECEIPT, Receipt, ReceiptCode
-from protocol.record import PutBody
 from protocol.records import (
     IN,
     REFUSAL_SLOT,
@@ -36,18 +32,10 @@ from protocol.records import (
     Thing,
     Uncollected,
 )
-from protocol.refusal import REFUSAL, Refusal, refusal_code
-from protocol.sealing import (
-    PartOpener,
-    body_digest,
-    committed_header_key,
-    open_header,
-    open_stanza,
-    stanza_info,
-    vault_wrap,
-)
-from protocol.settling import AGAIN_LATE_MS, AGAIN_SOON_MS, signing_key
-from protocol.signing import Signed, thing_digest
+from protocol.refusal import REFUSAL, Refusal
+from protocol.sealing import vault_wrap
+from protocol.settling import AGAIN_LATE_MS, AGAIN_SOON_MS
+from protocol.signing import thing_digest
 from protocol.step import (
     Alarm,
     BodiesDurable,
@@ -55,7 +43,6 @@ from protocol.step import (
     BodyRequest,
     Here,
     OfferArrived,
-    Party,
     SendHolding,
     SendNotNow,
     SendReturn,
@@ -64,9 +51,6 @@ from protocol.step import (
     VerifiedBody,
     View,
 )
-
-SIGNED_BYTES_MAX: Final = limits.STATEMENT_BYTES_MAX + 8192
-"""A statement with its signatures and their inclusion paths."""
 
 RETRY_OF: Final = {
     "busy": 5_000,
@@ -85,49 +69,6 @@ RETRY_OF: Final = {
 """Earliest retry of each *not now*, in milliseconds; codes that are not here blame the peer and wait an hour."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """An offer as far as it has been read: two signed things and what they say."""
-
-    centre: str
-    offer: Offer
-    consignment: Consignment
-    consignment_thing: Signed
-    envelope_thing: Signed
-
-    @property
-    def id(self) -> bytes:
-        return self.consignment.id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """An offer that was judged: signed by the issuer, meant for an agency here, and open."""
-
-    reading: Reading
-    envelope: Envelope
-    header: Header
-    content_key: bytes
-    issuer: Party
-    recipient: Party
-
-    @property
-    def judged_by(self) -> tuple[bytes, ...]:
-        """The directory records that the decision rests on."""
-        return tuple(sorted({*self.issuer.records, *self.recipient.records}))
-
-
-class Refuse(Exception):
-    """The issuer's own signed bytes call for a refusal."""
-
-    def __init__(self, reading: Reading, judged_by: tuple[bytes, ...], code: str, field: str = "") -> None:
-        super().__init__(code)
-        self.reading = reading
-        self.judged_by = judged_by
-        self.code = code
-        self.field = field
-
-
 # --- the three inputs -----------------------------------------------------------------------
 
 
@@ -137,23 +78,23 @@ def judge(view: View, here: Here, arrived: OfferArrived) -> Step:
     Raises:
         FormatError: the consignment itself cannot be read, so there is nothing to answer about.
     """
-    reading = _read(arrived.centre, arrived.offer)
+    reading = read(arrived.centre, arrived.offer)
     return _answer(view, here, reading, None)
 
 
 def bodies_durable(view: View, here: Here, durable: BodiesDurable) -> Step:
     """All bodies were pulled, hashed and opened: judge again, by the directory of now, and keep."""
-    reading = _read(durable.centre, durable.offer)
+    reading = read(durable.centre, durable.offer)
     return _answer(view, here, reading, durable.bodies)
 
 
 def bodies_failed(view: View, here: Here, failed: BodiesFailed) -> Step:
     """The bodies could not be pulled, or are not what the issuer signed."""
-    reading = _read(failed.centre, failed.offer)
+    reading = read(failed.centre, failed.offer)
     if failed.code != "part_mismatch":
         return _not_now(view, here, reading, failed.code)
     try:
-        opened = _open(view, here, reading)
+        opened = open_offer(view, here, reading)
         return _refused(view, here, Refuse(reading, opened.judged_by, "part_mismatch", "parts"))
     except Refuse as refusal:
         return _refused(view, here, refusal)
@@ -166,14 +107,14 @@ def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody
         again = _known_answer(view, here, reading)
         if again is not None:
             return again
-        opened = _open(view, here, reading)
+        opened = open_offer(view, here, reading)
         if view.records.get(SealedHeader, reading.envelope_thing.digest) is not None:
             return _keep(view, here, opened, ())  # pulled or sealed here before, and still held
         if bodies is None and not reading.offer.inline and opened.envelope.parts:
             return _pull(view, here, opened)
         if bodies is None:
-            bodies = _open_inline(opened)
-        _check_bodies(opened, bodies)
+            bodies = open_inline(opened)
+        check_bodies(opened, bodies)
         return _keep(view, here, opened, bodies)
     except Refuse as refusal:
         return _refused(view, here, refusal)
@@ -187,7 +128,7 @@ def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
     refused = view.records.get(Refused, reading.id)
     if incoming is None and refused is None:
         return None
-    _issuer(view, reading)
+    issuer_of(view, reading)
     draft = Draft(view, here)
     draft.hold(reading.centre, reading.offer.number)
     if incoming is not None:
@@ -197,175 +138,6 @@ def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
     elif refused is not None:
         draft.sends.append(SendReturn(reading.centre, refused.refusal, 0))
     return draft.step()
-
-
-# --- reading and trusting -------------------------------------------------------------------
-
-
-def _read(centre: str, offer: Offer) -> Reading:
-    consignment_thing = Signed.from_wire(offer.consignment, bytes_max=SIGNED_BYTES_MAX)
-    if consignment_thing.format != CONSIGNMENT.name:
-        raise FormatError("format_other", found=consignment_thing.format, wanted=CONSIGNMENT.name)
-    consignment = CONSIGNMENT.decode(consignment_thing.statement)
-    check_consignment(consignment)
-    return Reading(
-        centre=centre,
-        offer=offer,
-        consignment=consignment,
-        consignment_thing=consignment_thing,
-        envelope_thing=Signed.from_wire(offer.envelope, bytes_max=SIGNED_BYTES_MAX),
-    )
-
-
-def _open(view: View, here: Here, reading: Reading) -> Opened:
-    if not here.clock_trusted:
-        raise NotNow("clock")
-    recipient = _recipient(view, here, reading)
-    issuer = _issuer(view, reading)
-    envelope = _envelope(here, reading, issuer)
-    judged_by = tuple(sorted({*issuer.records, *recipient.records}))
-    _check_limits(here, reading, envelope, judged_by)
-    content_key, header_key = _keys(here, reading, envelope, recipient)
-    header = _header(reading, envelope, header_key, judged_by)
-    return Opened(
-        reading=reading, envelope=envelope, header=header, content_key=content_key, issuer=issuer, recipient=recipient
-    )
-
-
-def _recipient(view: View, here: Here, reading: Reading) -> Party:
-    party = view.directory.party(reading.consignment.recipient, at_ms=here.now_ms)
-    if party is None or party.centre != here.centre:
-        raise NotNow("moved")
-    if party.epoch != reading.offer.epoch:
-        raise NotNow("record_stale")
-    if party.state != "active":
-        raise NotNow("held")
-    return party
-
-
-def _issuer(view: View, reading: Reading) -> Party:
-    party = view.directory.party(reading.consignment.issuer, at_ms=reading.consignment.created_ms)
-    if party is None:
-        raise NotNow("issuer_unknown")
-    if party.centre != reading.centre:
-        raise NotNow("record_stale")
-    return party
-
-
-def _envelope(here: Here, reading: Reading, issuer: Party) -> Envelope:
-    """The envelope, with both signatures verified and the two things belonging together."""
-    thing = reading.envelope_thing
-    if thing.format != ENVELOPE.name:
-        raise NotNow("newer_format")
-    try:
-        envelope = ENVELOPE.decode(thing.statement)
-    except FormatError as error:
-        raise NotNow("newer_format" if error.code == "format_newer" else "offer_unreadable") from error
-    consignment = reading.consignment
-    if (consignment.envelope, consignment.issuer) != (thing.digest, envelope.issuer):
-        raise NotNow("offer_mismatch")
-    _check_signed_when(here, consignment.created_ms)
-    _check_signed_when(here, envelope.created_ms)
-    _verify(here, reading.consignment_thing, issuer)
-    _verify(here, thing, issuer)
-    return envelope
-
-
-def _check_signed_when(here: Here, created_ms: int) -> None:
-    if created_ms > here.now_ms + limits.CLOCK_SKEW_MS:
-        raise NotNow("clock")
-    if created_ms < here.now_ms - limits.SIGNED_AGE_MAX_MS:
-        raise NotNow("sign_again")
-
-
-def _verify(here: Here, signed: Signed, issuer: Party) -> None:
-    key = signing_key(signed, dict(issuer.signers))
-    if key is None:
-        raise NotNow("sign_again")
-    try:
-        here.verifier.verify(signed, key)
-    except TrustError as error:
-        raise NotNow("signature_invalid") from error
-
-
-def _check_limits(here: Here, reading: Reading, envelope: Envelope, judged_by: tuple[bytes, ...]) -> None:
-    try:
-        check_envelope(envelope)
-    except FormatError as error:
-        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
-    if envelope.expires_ms <= here.now_ms:
-        raise Refuse(reading, judged_by, "expired", "expires_ms")
-    if total_size(envelope.parts) > here.settings.parts_bytes_max:
-        raise Refuse(reading, judged_by, "too_large", "parts")
-
-
-def _keys(here: Here, reading: Reading, envelope: Envelope, recipient: Party) -> tuple[bytes, bytes]:
-    """Content key and header key. The stanza is unsigned, so what is wrong with it is no refusal."""
-    offer = reading.offer
-    sealing_key = here.sealing_keys.get(offer.key_id)
-    if sealing_key is None:
-        raise NotNow("sealing_key_unknown")
-    info = stanza_info(offer.key_id, reading.id, reading.envelope_thing.digest, recipient.code, recipient.epoch)
-    try:
-        content_key = open_stanza(sealing_key, offer.stanza, info)
-        return content_key, committed_header_key(content_key, envelope.envelope_id, envelope.commitment)
-    except (TrustError, AssertionError) as error:
-        raise NotNow("stanza_unusable") from error
-
-
-def _header(reading: Reading, envelope: Envelope, header_key: bytes, judged_by: tuple[bytes, ...]) -> Header:
-    sealed = reading.offer.header
-    if len(sealed) != envelope.header_size or body_digest(sealed) != envelope.header_digest:
-        raise NotNow("body_damaged")
-    try:
-        header = HEADER.decode(open_header(header_key, sealed))
-        check_header(header, envelope)
-        check_metadata(header.metadata)
-    except FormatError as error:
-        if error.code == "format_newer":
-            raise NotNow("newer_format") from error
-        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
-    except (TrustError, RequestError) as error:
-        raise Refuse(reading, judged_by, refusal_code(error), error.field) from error
-    return header
-
-
-# --- bodies ---------------------------------------------------------------------------------
-
-
-def _open_inline(opened: Opened) -> tuple[VerifiedBody, ...]:
-    inline = opened.reading.offer.inline
-    if len(inline) != len(opened.envelope.parts):
-        raise NotNow("body_damaged")
-    bodies: list[VerifiedBody] = []
-    for ref, secret, sealed in zip(opened.envelope.parts, opened.header.parts, inline, strict=True):
-        if len(sealed) != ref.size or body_digest(sealed) != ref.digest:
-            raise NotNow("body_damaged")
-        opener = PartOpener(secret.key)
-        try:
-            opener.feed(sealed)
-            opener.finish()
-        except TrustError as error:
-            raise Refuse(opened.reading, opened.judged_by, "part_mismatch", "parts") from error
-        bodies.append(
-            VerifiedBody(
-                digest=ref.digest,
-                size=ref.size,
-                plain_digest=opener.plain_digest,
-                plain_size=opener.plain_size,
-                put=PutBody(ref.digest, sealed),
-            )
-        )
-    return tuple(bodies)
-
-
-def _check_bodies(opened: Opened, bodies: tuple[VerifiedBody, ...]) -> None:
-    """Checked again at this border: what is about to be promised is what the issuer signed."""
-    signed = [(ref.digest, ref.size) for ref in opened.envelope.parts]
-    assert [(body.digest, body.size) for body in bodies] == signed, "bodies of another envelope"
-    for index, (body, secret) in enumerate(zip(bodies, opened.header.parts, strict=True)):
-        if (body.plain_digest, body.plain_size) != (secret.plain_digest, secret.plain_size):
-            raise Refuse(opened.reading, opened.judged_by, "part_mismatch", f"parts[{index}]")
 
 
 def _pull(view: View, here: Here, opened: Opened) -> Step:
@@ -566,8 +338,3 @@ def changed(entry: Incoming, state: RecipientState, code: str = "") -> StateChan
         state=state.name.lower(),
         code=code,
     )
-
-
-def code_of(error: TrucError) -> str:
-    """The *not now* code for an error met while pulling."""
-    return error.code if error.code in RETRY_OF else "body_damaged"

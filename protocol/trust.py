@@ -17,7 +17,6 @@ from protocol.agency_code import is_old_form, level_one
 from protocol.directory import (
     AGENCY,
     CENTRE,
-    FORMATS,
     LOCK,
     NODE,
     ROLE_ROOT,
@@ -28,6 +27,7 @@ from protocol.directory import (
     NodeRecord,
     Numbered,
     Root,
+    not_a_record,
     read,
 )
 from protocol.directory_kinds import Subject
@@ -43,7 +43,7 @@ from protocol.entitlement import (
     registrar,
     role_keys,
 )
-from protocol.errors import FormatError, NotNow, TrustError
+from protocol.errors import NotNow, TrustError
 from protocol.limits import CLOCK_SKEW_MS, SIGNED_AGE_MAX_MS
 from protocol.signing import PublicKey, Signed, Verifier
 
@@ -93,13 +93,9 @@ def judge(signed: Signed, court: Court) -> Accepted:
     """
     rule = _RULES.get(signed.format)
     if rule is None:
-        raise FormatError("format_newer" if _other_version(signed.format) else "directory_format", format=signed.format)
+        raise not_a_record(signed.format)
     accepted: Accepted = rule(signed, court)
     return accepted
-
-
-def _other_version(name: str) -> bool:
-    return name.rpartition("/")[0] in {known.rpartition("/")[0] for known in FORMATS}
 
 
 def _not_from_the_future(created_ms: int, court: Court) -> None:

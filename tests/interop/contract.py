@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from node.tasks import start
 from node.transport import ByteStream, Transport
 from protocol.errors import NetworkError
 from tests.support.errors import expects
@@ -148,8 +149,8 @@ async def running(
         async with trio.open_nursery() as nursery:
             a.transport.admit({b.centre: b.peer_id})
             b.transport.admit({a.centre: a.peer_id})
-            await nursery.start(a.transport.run, guests_a.accept)
-            await nursery.start(b.transport.run, guests_b.accept)
+            await start(nursery, a.transport.run, guests_a.accept)
+            await start(nursery, b.transport.run, guests_b.accept)
             if connect:
                 await a.transport.dial(b.centre, b.address)
                 with trio.fail_after(PATIENCE_SECONDS):
@@ -322,7 +323,7 @@ async def a_peer_that_is_not_admitted_reaches_no_handler(wiring: Wiring) -> None
     b, stranger = wiring.b, wiring.stranger
     async with running(wiring) as (_, guests), trio.open_nursery() as nursery:
         stranger.transport.admit({b.centre: b.peer_id})
-        await nursery.start(stranger.transport.run, guests.accept)
+        await start(nursery, stranger.transport.run, guests.accept)
         with trio.move_on_after(DIAL_SECONDS_MAX):
             try:
                 await stranger.transport.dial(b.centre, b.address)
@@ -378,7 +379,7 @@ async def a_dial_that_finds_somebody_else_is_an_outcome(wiring: Wiring) -> None:
     a, b, stranger = wiring.a, wiring.b, wiring.stranger
     async with running(wiring, connect=False) as (_, guests), trio.open_nursery() as nursery:
         stranger.transport.admit({a.centre: a.peer_id})
-        await nursery.start(stranger.transport.run, guests.accept)
+        await start(nursery, stranger.transport.run, guests.accept)
         with expects("wrong_peer", NetworkError):
             await a.transport.dial(b.centre, stranger.address)
         assert not a.transport.is_connected(b.centre)

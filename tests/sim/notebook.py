@@ -21,6 +21,7 @@ class Sending:
     subject: str
     parts: tuple[bytes, ...]
     lane: int
+    number: str = ""
     expires_days: int = 0
     document: str = ""
     refused: str = ""

@@ -74,9 +74,11 @@ class Oracle:
                 ends += [end for recipient in sending.recipients if (end := self._open_end(sending, recipient))]
                 if len(ends) > 5:
                     return ends
-        for centre, durable in self._durable.items():
-            ends += [f"{centre} still owes {len(rows)} {kind.__name__}" for kind in (Owed, Return) if (rows := durable.all(kind))]
-        return ends
+        return ends or [end for centre in self._disks for end in self._debts(centre)]
+
+    def _debts(self, centre: str) -> list[str]:
+        counts = {kind.__name__: len(self._durable[centre].all(kind)) for kind in (Owed, Return)}
+        return [f"{centre} still owes {count} {name}" for name, count in counts.items() if count]
 
     def _open_end(self, sending: Sending, recipient: str) -> str:
         state, codes = sending.outcomes.get(recipient, ""), sending.codes.get(recipient, ())
@@ -148,7 +150,7 @@ class Oracle:
         for pair in durable.all(Pair):
             numbers = [row.number for row in durable.all(Journal, pair.centre)]
             gapless = numbers == list(range(1, pair.given + 1))
-            self._require(gapless, Sentence.JOURNAL, f"{centre} → {pair.centre} gave {pair.given}, wrote {len(numbers)}")
+            self._require(gapless, Sentence.JOURNAL, f"{centre} → {pair.centre}: {pair.given} given, {numbers} kept")
 
     def _judge_outbox(self, centre: str) -> None:
         durable = self._durable[centre]
@@ -158,10 +160,11 @@ class Oracle:
             links = durable.all(Link, OUT, entry.consignment)
             host = self._host_of[entry.recipient]
             self._judge_chain(durable, entry, links, self._keys[host], f"{entry.recipient}'s word at {centre}")
-            self._require(len(links) == entry.next_receipt, Sentence.CHAIN, f"{centre} counts {entry.next_receipt} links")
+            whole = len(links) == entry.next_receipt
+            self._require(whole, Sentence.CHAIN, f"{centre} counts {entry.next_receipt} links of {len(links)}")
             theirs = self._durable[host].all(Link, IN, entry.consignment)
             same = [row.receipt for row in links] == [row.receipt for row in theirs][: len(links)]
-            self._require(same, Sentence.FORK, f"chains of {entry.consignment.hex()[:12]} at {centre} and {host} differ")
+            self._require(same, Sentence.FORK, f"{centre} and {host} differ on {entry.consignment.hex()[:12]}")
             if entry.state == SenderState.EXPIRED_UNSENT:
                 self._require(not theirs, Sentence.FORGOTTEN, f"{centre} calls unsent what {host} holds")
         for document in durable.all(Document):
@@ -234,7 +237,7 @@ class Oracle:
                 for marker in markers:
                     self._require(marker not in content, Sentence.CLEAR, f"{marker!r} in {name} of {centre}")
 
-    def _require(self, holds: bool, sentence: Sentence, detail: str) -> None:  # noqa: FBT001  # reads as a sentence
+    def _require(self, holds: bool, sentence: Sentence, detail: str) -> None:
         self._verdict.require(holds, sentence, detail)
 
 

@@ -140,7 +140,7 @@ def test_a_handle_of_an_earlier_life_only_fails() -> None:
         lambda: kv.scan(b"a", b"z", 1),
         lambda: kv.write([]),
         lambda: folder.list(""),
-        lambda: folder.free_bytes(),
+        folder.free_bytes,
     ]
     for use in uses:
         with expects("store_io", StoreError):

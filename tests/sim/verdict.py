@@ -50,7 +50,7 @@ class Verdict:
         if len(self.objections) < OBJECTIONS_MAX:
             self.objections.append(f"{sentence.name}: {sentence.value}: {detail} (at {trio.current_time():.3f} s)")
 
-    def require(self, holds: bool, sentence: Sentence, detail: str) -> None:  # noqa: FBT001  # reads as a sentence
+    def require(self, holds: bool, sentence: Sentence, detail: str) -> None:
         """Object unless it holds."""
         if not holds:
             self.object(sentence, detail)
