@@ -14,6 +14,7 @@ import trio
 
 from node.body_server import BodyServer
 from node.boxes import Boxes
+from node.clock import ClockWatch
 from node.committer import Committer
 from node.directory import Directory, make_node_record
 from node.environment import Environment
@@ -34,17 +35,18 @@ from node.services import Services
 from node.tasks import TaskStatus, start
 from node.transport import ByteStream, Transport
 from protocol.directory import RecordState
-from protocol.errors import StoreError
+from protocol.directory_kinds import DirectoryHistory, Subject
+from protocol.errors import ConfigurationError, StoreError, TrucError
 from protocol.exchange import Hello
-from protocol.limits import EXPIRY_DEFAULT_MS
-from protocol.record import KINDS, Put
+from protocol.limits import DAY_MS, EXPIRY_DEFAULT_MS
+from protocol.record import Put
 from protocol.signing import Verifier
-from protocol.step import Here, Settings, Step, View
+from protocol.step import Here, PeerUp, Recorded, Settings, Step, View
 from storage.store import Store
 
 SOFTWARE: Final = "truc"
-DIRECTORY_KINDS: Final = range(100, 130)
-"""The numbers of `protocol/directory_kinds.py`."""
+TWIN_VOICES: Final = 2
+"""One lying peer must not be able to stop a node: so many centres have to see our twin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,25 @@ class NodeSettings:
     ping_s: float = 20
     dead_s: float = 60
     backoff_max_s: float = 300
+
+
+class Fatal:
+    """Why the node must stop, once there is a reason."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+        self._error: TrucError | None = None
+
+    def set(self, error: TrucError) -> None:
+        """Stop the node with this reason; the first one counts."""
+        self._error = self._error or error
+        self._event.set()
+
+    async def watch(self) -> None:
+        """Raise the reason when there is one."""
+        await self._event.wait()
+        assert self._error is not None
+        raise self._error
 
 
 class Node:
@@ -86,6 +107,7 @@ class Node:
         self.metrics: Final = metrics
         self.log: Final = log
         self.verifier: Final = Verifier()
+        self.clock: Final = ClockWatch(environment, log)
         self.directory: Final = Directory(store.view, anchor=settings.anchor, verifier=self.verifier)
         self.pump: Final = Pump(view=View(records=store.view, directory=self.directory), here=self.here, log=log)
         self.links: Final = Links()
@@ -102,10 +124,11 @@ class Node:
         self.sender: Final = Sender(self.pump, self.host_of)
         self.returner: Final = Returner(self.pump, self.host_of)
         self.scheduler: Final = Scheduler(self.pump, environment)
-        self._frames: Final = FrameMaker(
-            store=store, view=self.pump.view, here=self.here, node_record=lambda: self._node_record
-        )
+        self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)
         self._node_record = b""
+        self._node_record_ms = 0
+        self._twins: set[str] = set()
+        self.fatal: Final = Fatal()
         self.puller: Final = Puller(
             pump=self.pump, store=store, transport=transport, environment=environment, metrics=metrics, log=log
         )
@@ -122,6 +145,8 @@ class Node:
             metrics=metrics,
             log=log,
             backoff_max_s=settings.backoff_max_s,
+            on_hello=self._hello,
+            on_twin=self.twin_seen,
         )
         reader = Reader(keyring.vault_key, store, environment)
         self.services: Final = Services(
@@ -143,8 +168,8 @@ class Node:
         """This node at this moment."""
         return Here(
             now_ms=self.environment.now_ms(),
-            clock_quality=self.environment.clock_quality(),
-            clock_trusted=True,
+            clock_quality=self.clock.quality,
+            clock_trusted=self.clock.trusted,
             centre=self.settings.centre,
             incarnation=self.store.incarnation,
             entropy=self.environment.entropy,
@@ -163,24 +188,32 @@ class Node:
 
     def take_up_directory(self) -> None:
         """Admit the directory's centres, at the addresses known for them, and look again who is where."""
+        self._admit()
+        self._node_record_ms = 0
+        self.sender.hosts_changed()
+        self.returner.hosts_changed()
+
+    def _admit(self) -> None:
         admitted: dict[str, tuple[str, tuple[str, ...]]] = {}
         for record in self.directory.peers():
             if record.state is not RecordState.CLOSED:
                 admitted[record.code] = (record.peer_id, self._addresses_of(record.code))
         self.peers.admit(admitted)
-        self._renew_node_record()
-        self.sender.hosts_changed()
-        self.returner.hosts_changed()
 
     def _addresses_of(self, centre: str) -> tuple[str, ...]:
         known = self.directory.node_record(centre)
         told = known.value.addresses if known is not None else ()
         return tuple(dict.fromkeys((*told, *self.settings.contacts.get(centre, ()))))
 
-    def _renew_node_record(self) -> None:
+    def node_record(self) -> bytes:
+        """This node's own record, signed anew daily and when something in it changed; empty while
+        no centre record names this node."""
+        now_ms = self.environment.now_ms()
         known = self.directory.find_centre(self.settings.centre)
         if known is None:
-            return
+            return b""
+        if self._node_record_ms <= now_ms < self._node_record_ms + DAY_MS:
+            return self._node_record
         signed = make_node_record(
             centre=self.settings.centre,
             peer_id=known.value.peer_id,
@@ -188,14 +221,44 @@ class Node:
             features=(),
             versions=("exchange/1",),
             software=SOFTWARE,
-            now_ms=self.environment.now_ms(),
+            now_ms=now_ms,
             signer=self.keyring.centre,
         )
-        self._node_record = signed.to_wire()
+        self._node_record, self._node_record_ms = signed.to_wire(), now_ms
+        return self._node_record
 
     def _notice_directory(self, step: Step) -> None:
-        if any(isinstance(change, Put) and _is_directory(change.record) for change in step.changes):
+        changed = [change.record for change in step.changes if isinstance(change, Put)]
+        histories = [record for record in changed if isinstance(record, DirectoryHistory)]
+        if any(record.subject != Subject.NODE for record in histories):
             self.take_up_directory()
+        elif histories:
+            self._admit()
+
+    def _hello(self, hello: Hello) -> None:
+        """Remember marks and addresses that a peer tells."""
+        try:
+            self.pump.put(
+                PeerUp(centre=hello.centre, incarnation=hello.incarnation, given=hello.given, held=hello.held)
+            )
+            if hello.node_record and hello.centre != self.settings.centre:
+                told = self.directory.take([hello.node_record], self.environment.now_ms())
+                if told.changes:
+                    self.pump.put(Recorded(changes=tuple(told.changes), why="node record"))
+        except StoreError as error:
+            self.log.info("not_taken", centre=hello.centre, code=error.code)
+
+    def twin_seen(self, centre: str) -> None:
+        """A peer says that another store answers to our name."""
+        self.log.error("alarm", code="twin", centre=centre)
+        self._twins.add(centre)
+        others = len(self.peers.all())
+        if len(self._twins) >= min(TWIN_VOICES, others):
+            self.fatal.set(ConfigurationError("twin", centre=self.settings.centre))
+
+    def _hear_time(self, centre: str, time_ms: int) -> None:
+        if centre != self.settings.centre:
+            self.clock.hear(centre, time_ms)
 
     def _make_link(self, centre: str, stream: ByteStream, on_up: Callable[[Link, Hello], None]) -> Link:
         return Link(
@@ -211,6 +274,7 @@ class Node:
             on_up=on_up,
             on_holding=self.sender.holding,
             on_dropped=self.sender.dropped,
+            on_time=self._hear_time,
         )
 
     def _commit_failed(self, error: StoreError) -> None:
@@ -244,11 +308,8 @@ async def run_node(
         await start(nursery, node.pump.committer.run)
         await start(nursery, node.scheduler.run)
         await start(nursery, node.puller.run)
+        nursery.start_soon(node.fatal.watch)
         await start(nursery, node.peers.run)
         node.take_up_directory()
         log.info("node_ready", centre=settings.centre, commit=store.head.commit)
         task_status.started(node)
-
-
-def _is_directory(record: object) -> bool:
-    return KINDS[type(record)].number in DIRECTORY_KINDS

@@ -19,6 +19,7 @@ from node.logs import Log
 from node.metrics import Metrics
 from node.pump import Pump
 from node.transport import ByteStream
+from protocol import judging
 from protocol.errors import NetworkError, StoreError, TrucError
 from protocol.exchange import (
     Ack,
@@ -36,11 +37,12 @@ from protocol.exchange import (
     frame_bytes,
 )
 from protocol.limits import KIB
+from protocol.receiving import RETRY_OF
+from protocol.signing import Signed
 from protocol.step import (
     Connected,
     OfferArrived,
     OfferPutOff,
-    PeerUp,
     Send,
     SendHello,
     SendOffer,
@@ -74,9 +76,10 @@ class Link:
         on_up: Callable[[Link, Hello], None],
         on_holding: Callable[[str, bytes], None],
         on_dropped: Callable[[str, bytes], None],
+        on_time: Callable[[str, int], None],
     ) -> None:
         """`on_up` is told of the peer's hello, `on_holding` of offers whose bodies are pulled,
-        `on_dropped` of offers that made no frame."""
+        `on_dropped` of offers that made no frame, `on_time` of what time it is there."""
         self.centre: Final = centre
         self.heard_ms = environment.monotonic_ms()
         self._stream: Final = stream
@@ -90,14 +93,18 @@ class Link:
         self._on_up: Final = on_up
         self._on_holding: Final = on_holding
         self._on_dropped: Final = on_dropped
+        self._on_time: Final = on_time
         self._session: Final = Session(centre)
         self._words: deque[Send | Frame] = deque()
         self._offers: deque[SendOffer] = deque()
         self._greeted = False
+        self.hello: Hello | None = None
+        """What the peer said first; None until then."""
         self._wake = trio.Event()
         self._drained = trio.Event()
         self._scope = trio.CancelScope()
         self.why_over = ""
+        self.told_twin = False
 
     @property
     def is_up(self) -> bool:
@@ -123,6 +130,12 @@ class Link:
         """Give the link up."""
         self.why_over = self.why_over or why
         self._scope.cancel()
+
+    def part(self, code: str) -> None:
+        """Tell the peer why, then give the link up."""
+        self.why_over = code
+        self._words.append(Bye(code=code))
+        self._wake.set()
 
     async def run(self) -> None:
         """Live until the stream ends, the peer falls silent, or a rule is broken."""
@@ -154,6 +167,9 @@ class Link:
             if chunk:
                 self._metrics.network_bytes.labels(direction="out").inc(len(chunk))
                 await self._stream.write(chunk)
+                if self.why_over:
+                    await self._stream.close()
+                    self._scope.cancel()
             elif not self._words and not self._offers:
                 self._wake = trio.Event()
                 await self._wake.wait()
@@ -205,29 +221,41 @@ class Link:
     def _take(self, frame: Frame) -> None:
         match frame:
             case Hello():
-                self._pump.put(
-                    PeerUp(centre=self.centre, incarnation=frame.incarnation, given=frame.given, held=frame.held)
-                )
+                self.hello = frame
+                self._on_time(self.centre, frame.time_ms)
                 self._on_up(self, frame)
             case Offer() | Returned() | Ack() | NotNow():
                 self._hand_over(frame)
             case Holding():
                 self._on_holding(self.centre, frame.consignment)
             case Ping():
+                self._on_time(self.centre, frame.time_ms)
                 here = self._pump.here()
                 self._words.append(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
                 self._wake.set()
             case Pong():
-                pass  # having been heard is all that counts
+                self._on_time(self.centre, frame.time_ms)
             case Bye():
+                self.told_twin = frame.code == "twin"
                 self.end(frame.code)
 
     def _hand_over(self, frame: Offer | Returned | Ack | NotNow) -> None:
         try:
             self._pump.put(self._input_of(frame))
         except StoreError as error:
-            # A read-only node takes nothing and remembers nothing: the peer keeps owing.
             self._log.info("not_taken", centre=self.centre, code=error.code)
+            self._decline(frame)
+
+    def _decline(self, frame: Offer | Returned | Ack | NotNow) -> None:
+        """A read-only node takes nothing and remembers nothing: the peer keeps owing."""
+        if isinstance(frame, Offer):
+            subject = judging.read(self.centre, frame).id
+        elif isinstance(frame, Returned):
+            subject = Signed.from_wire(frame.thing, bytes_max=len(frame.thing)).digest
+        else:
+            return
+        self._words.append(NotNow(subject=subject, code="disk_floor", retry_ms=RETRY_OF["disk_floor"]))
+        self._wake.set()
 
     def _input_of(
         self, frame: Offer | Returned | Ack | NotNow
@@ -265,30 +293,42 @@ def _first(group: BaseExceptionGroup[TrucError]) -> TrucError:
 
 
 class Links:
-    """The live link of every peer."""
+    """The links of every peer: one that counts, and newer ones that have yet to say hello."""
 
     def __init__(self) -> None:
         self._by_centre: dict[str, Link] = {}
+        self._new: dict[str, list[Link]] = {}
 
     def get(self, centre: str) -> Link | None:
-        """The link to a centre, if one stands."""
+        """The link to a centre that counts, if one stands."""
         return self._by_centre.get(centre)
 
     def route(self, send: Send) -> None:
         """Give a send to its peer's link; without one it is dropped, the record still owes it."""
+        if isinstance(send, SendHello):
+            for new in self._new.get(send.centre, []):
+                new.send(send)
+            return
         link = self._by_centre.get(send.centre)
         if link is not None:
             link.send(send)
 
-    def put(self, link: Link) -> None:
-        """A newer link replaces the older one of its peer."""
+    def add(self, link: Link) -> None:
+        """A stream begins; it counts from the peer's hello on."""
+        self._new.setdefault(link.centre, []).append(link)
+
+    def promote(self, link: Link) -> None:
+        """The peer has said hello on this link: it replaces the older one."""
+        self._new[link.centre].remove(link)
         older = self._by_centre.get(link.centre)
         self._by_centre[link.centre] = link
         if older is not None:
             older.end("replaced")
 
     def remove(self, link: Link) -> bool:
-        """Forget a link that is over; whether it still was its peer's."""
+        """Forget a link that is over; whether it was the one that counted."""
+        if link in self._new.get(link.centre, []):
+            self._new[link.centre].remove(link)
         if self._by_centre.get(link.centre) is not link:
             return False
         del self._by_centre[link.centre]
@@ -296,5 +336,5 @@ class Links:
 
     def end_all(self, why: str) -> None:
         """Reset every stream: what the sessions had advanced to is no longer true."""
-        for link in list(self._by_centre.values()):
+        for link in [*self._by_centre.values(), *(new for links in self._new.values() for new in links)]:
             link.end(why)

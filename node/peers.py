@@ -33,6 +33,8 @@ DIAL_S: Final = 10
 OPEN_S: Final = 10
 """A connected peer that accepts no stream for so long is taken for gone."""
 BACKOFF_FIRST_S: Final = 0.5
+TWIN_ALIVE_S: Final = 25
+"""A peer that was heard so recently lives; a ping comes every 20 seconds."""
 STEADY_S: Final = 30
 """A link that stood this long was a good one: the next back-off begins small again."""
 
@@ -72,7 +74,11 @@ class Peers:
         metrics: Metrics,
         log: Log,
         backoff_max_s: float,
+        on_hello: Callable[[Hello], None],
+        on_twin: Callable[[str], None],
     ) -> None:
+        """`on_hello` is told of every peer whose link counts from now on, `on_twin` of a peer
+        that says it knows another store under our name."""
         self._own: Final = own
         self._transport: Final = transport
         self._links: Final = links
@@ -84,6 +90,8 @@ class Peers:
         self._metrics: Final = metrics
         self._log: Final = log
         self._backoff_max_s: Final = backoff_max_s
+        self._on_hello: Final = on_hello
+        self._on_twin: Final = on_twin
         self._peers: dict[str, Peer] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -218,17 +226,34 @@ class Peers:
     async def _live(self, centre: str, stream: ByteStream) -> str:
         """Run a link on a stream; why it ended."""
         link = self._make_link(centre, stream, self._up)
-        self._links.put(link)
+        self._links.add(link)
         try:
             await link.run()
         finally:
             if self._links.remove(link):
                 self._sender.peer_down(centre)
                 self._returner.peer_down(centre)
+        if link.told_twin:
+            self._on_twin(centre)
         return link.why_over
+
+    def _is_twin(self, link: Link, hello: Hello) -> bool:
+        """A second store answers to the name of a peer that is alive at this moment (DECISIONS)."""
+        current = self._links.get(link.centre)
+        if current is None or current.hello is None or link.centre == self._own:
+            return False
+        silent_s = (self._environment.monotonic_ms() - current.heard_ms) / 1000
+        differs = current.hello.incarnation != hello.incarnation or hello.given < current.hello.given
+        return differs and silent_s < TWIN_ALIVE_S
 
     def _up(self, link: Link, hello: Hello) -> None:
         """Both sides have said hello: what is owed may go."""
+        if self._is_twin(link, hello):
+            self._log.error("alarm", code="twin", centre=link.centre, subject=hello.incarnation.hex())
+            link.part("twin")
+            return
+        self._links.promote(link)
+        self._on_hello(hello)
         peer = self._peers.get(link.centre)
         if peer is not None:
             peer.hello = hello

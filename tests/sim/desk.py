@@ -32,7 +32,7 @@ PAGE: Final = 20
 REASON: Final = "Không thuộc thẩm quyền"
 
 
-class NodeGone(Exception):  # noqa: N818  # an outcome, not an error
+class NodeGone(Exception):
     """There is no node to ask, or it died before it answered."""
 
 

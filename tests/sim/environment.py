@@ -14,11 +14,13 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
+from tests.support.tree import TREE_READY_MS
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-EPOCH_MS: Final = 1_767_225_600_000
-"""2026-01-01T00:00:00Z: when every simulated world begins."""
+EPOCH_MS: Final = TREE_READY_MS
+"""When every simulated world begins: the sample directory is a day old."""
 
 COMMIT_SECONDS: Final = 0.004
 BODY_SECONDS: Final = 0.002

@@ -84,6 +84,9 @@ def statements() -> list[Row]:
         _good("a centre", CENTRE, centre),
         _good("an agency of level 1 with nothing optional", AGENCY, tree.agencies["G12"]),
         _good("a closed agency with everything optional and an extension", AGENCY, agency),
+        _good("an agency with a primary code of the old form", AGENCY, replace(tree.agencies["G12"], code="000.00.80.G12")),
+        _good("an agency of the old form below another", AGENCY,
+              replace(tree.agencies["G12"], code="000.00.80.G12", parent="000.00.00.G12")),
         _good("a node", NODE, node),
         _good("a self-lock", LOCK, Lock(code="H38", created_ms=START_MS, reason="nghi lộ khóa")),
         _good("a centre's request", CENTRE_REQUEST, request),
@@ -116,6 +119,8 @@ def _bad_statements(tree: Tree, node: NodeRecord) -> list[Row]:
         _bad("agency: a parent of a level-1 code", "format_field", AGENCY, agency, {9: "G22"}),
         _bad("agency: no parent of a lower code", "format_agency_code", AGENCY, below, {9: None}),
         _bad("agency: a parent that is a prefix, not an ancestor", "format_field", AGENCY, below, {9: "H38.1"}),
+        _bad("agency: an old-form parent of another level-1 code", "format_field", AGENCY,
+             replace(agency, code="000.00.80.G12"), {9: "000.00.00.G22"}),
         _bad("agency: epoch 0", "format_field", AGENCY, agency, {8: 0}),
         _bad("agency: an unknown state", "format_field", AGENCY, agency, {12: 3}),
         _bad("agency: an alias twice", "format_field", AGENCY, agency, {11: ["000.00.00.G12", "000.00.00.G12"]}),
@@ -174,7 +179,7 @@ def files() -> list[Row]:
     one, two = sorted([tree.signed[0].to_wire(), b"anything"])
     return [
         {"name": "empty", "hex": write_file([]).hex(), "things": []},
-        {"name": "a root and something unreadable", "hex": write_file([two, one]).hex(), "things": [one.hex(), two.hex()]},
+        {"name": "a root and junk", "hex": write_file([two, one]).hex(), "things": [one.hex(), two.hex()]},
         {"name": "wrong order", "hex": encode([FILE_FORMAT, [two, one]]).hex(), "error": "format_field"},
         {"name": "one thing twice", "hex": encode([FILE_FORMAT, [one, one]]).hex(), "error": "format_field"},
         {"name": "a text among the things", "hex": encode([FILE_FORMAT, ["x"]]).hex(), "error": "format_field"},

@@ -14,10 +14,10 @@ from protocol.directory_view import DirectoryView, RecordCache
 from protocol.errors import RequestError
 from protocol.limits import DIRECTORY_VERSIONS_MAX
 from protocol.record import Put
-from protocol.signing import Signed, Verifier, sign
+from protocol.signing import Ed25519Signer, Signed, Verifier, sign
 from protocol.staged import Staged
 from tests.support.errors import record as note_code
-from tests.support.tree import TREE_READY_MS, Tree
+from tests.support.tree import TREE_READY_MS, Tree, entry_of, key_seed
 from tests.unit.protocol.test_trust import STRANGER, by, node_record, signed_node
 
 
@@ -66,9 +66,29 @@ def test_taking_in_the_same_again_changes_nothing(tree: Tree) -> None:
 
 def test_a_record_waits_for_its_registrar_in_the_same_file(tree: Tree) -> None:
     tree.delegate("H38")
-    child = tree.new_agency("H38.12", "00.03.W00", registrar="H38", created_ms=tree.agencies["H38"].created_ms - 120_000)
+    early = tree.agencies["H38"].created_ms - 120_000
+    child = tree.new_agency("H38.12", "00.03.W00", registrar="H38", created_ms=early)
     result = take(tree, [by(tree, child), *tree.signed], Staged())
     assert not result.rejected
+
+
+def test_a_chain_of_registrars_as_deep_as_codes_can_be_is_taken_in_at_once(tree: Tree) -> None:
+    """Each is dated ten seconds before the registrar it waits for: the worst order there is."""
+    tree.delegate("H38")
+    chain, created_ms = [], tree.clock_ms
+    for depth in range(1, 17):
+        upper = "H38" + ".1" * (depth - 1)
+        signer = Ed25519Signer(key_seed(1, upper + ".1"))
+        created_ms -= 10_000
+        delegation = Delegation(keys=(entry_of(signer),))
+        record = tree.new_agency(
+            upper + ".1", "00.03.W00", registrar=upper, created_ms=created_ms, delegation=delegation
+        )
+        chain.append(by(tree, record))
+        tree.registrars[upper + ".1"] = (signer,)
+    result = take(tree, [*chain, *tree.signed], Staged())
+    assert not result.rejected
+    assert len(result.accepted) == len(tree.signed) + 16
 
 
 def test_a_later_version_does_not_overtake_one_that_waits(tree: Tree) -> None:

@@ -450,6 +450,37 @@ def test_a_centre_rotates_its_keys_with_its_own_endorsement(tree: Tree) -> None:
         judge(by(tree, peer), court(tree))
 
 
+def test_an_endorsement_waits_for_the_old_hosts_record(tree: Tree) -> None:
+    tree.add_agency("G13", "00.09.W00")
+    moved = tree.next_agency("G13", host="00.02.W00", epoch=2)
+    with expects("directory_centre_unknown", NotNow):
+        judge(by(tree, moved), court(tree))
+
+
+def test_widening_a_delegation_needs_an_endorsement_and_narrowing_it_none(tree: Tree) -> None:
+    record = tree.delegate("H38", "H38.1")
+    own = tree.registrars["H38"][0]
+    for wider in (replace(record.delegation, parts=()), replace(record.delegation, parts=("H38.1", "H38.2"))):
+        with expects("directory_unendorsed", TrustError):
+            judge(by(tree, tree.next_agency("H38", delegation=wider)), court(tree))
+        judge(by(tree, tree.next_agency("H38", delegation=wider), own), court(tree))
+    tree.publish(tree.next_agency("H38", delegation=replace(record.delegation, parts=())), own)
+    judge(by(tree, tree.next_agency("H38", delegation=record.delegation)), court(tree))
+
+
+def test_a_longer_or_revived_key_needs_an_endorsement_and_a_shorter_one_none(tree: Tree) -> None:
+    entry = tree.centre_records["00.03.W00"].keys[0]
+    signer = tree.centres["00.03.W00"].signer
+    for longer in (replace(entry, until_ms=entry.until_ms + 1), replace(entry, from_ms=entry.from_ms - 1)):
+        with expects("directory_unendorsed", TrustError):
+            judge(by(tree, tree.next_centre("00.03.W00", keys=(longer,))), court(tree))
+        judge(by(tree, tree.next_centre("00.03.W00", keys=(longer,)), signer), court(tree))
+    judge(by(tree, tree.next_centre("00.03.W00", keys=(replace(entry, until_ms=entry.until_ms - 1),))), court(tree))
+    tree.publish(tree.next_centre("00.03.W00", keys=(replace(entry, revoked_ms=START_MS + 1),)))
+    with expects("directory_unendorsed", TrustError):
+        judge(by(tree, tree.next_centre("00.03.W00", keys=(entry,)), signer), court(tree))
+
+
 def test_alias_hijack_of_another_level_1_code(tree: Tree) -> None:
     foreign = tree.next_agency("H38", aliases=("000.00.00.G12",))
     with expects("directory_alias", TrustError, field="aliases[0]"):

@@ -146,6 +146,19 @@ def test_a_save_that_fails_anywhere_leaves_the_old_or_the_new_secrets(
     assert open_keystore(folder, b"mat khau").get("vault") == b"newer"
 
 
+@pytest.mark.parametrize("name", COPIES)
+def test_of_two_sound_copies_the_newer_one_counts(folder: FaultyFolder, name: str) -> None:
+    filled(folder)
+    old = copies(folder)[0]
+    open_keystore(folder, b"mat khau").put({"vault": b"new"}, entropy=ENTROPY)
+    new = copies(folder)[0]
+    generations = [ks.KEYSTORE.decode(copy[32:]).generation for copy in (old, new)]
+    assert generations == [2, 3]
+    spoil(folder, name, old)
+    assert open_keystore(folder, b"mat khau").get("vault") == b"new"
+    assert copies(folder) == [new, new]
+
+
 def test_the_passphrase_can_be_changed(folder: FaultyFolder) -> None:
     filled(folder)
     store = open_keystore(folder, b"mat khau")

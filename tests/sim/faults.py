@@ -1,0 +1,194 @@
+"""What goes wrong in a faulty phase: chosen by the seed, mended at its end, counted when it strikes.
+
+Obeys DESIGN §8 ("faults that struck are counted; a kind that never struck fails the suite").
+Disk and network count for themselves what really hit something; what happens to whole machines is
+counted here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Final
+
+import trio
+
+from tests.sim.machine import Machine
+from tests.sim.network import MemoryNetwork
+from tests.sim.verdict import Verdict
+
+MUST_STRIKE: Final = frozenset(
+    {
+        "kill",
+        "power_cut",
+        "stop",
+        "clock_step",
+        "slow_disk",
+        "partition",
+        "half_open",
+        "vanished",
+        "silent_death",
+        "reset",
+        "slow",
+        "dial_refused",
+        "dial_hung",
+        "disk_full",
+        "failed_commit store_io",
+        "failed_commit disk_full",
+        "unsynced_bytes",
+        "unsynced_name",
+    }
+)
+"""Every kind of fault; over the seeds of a suite each must have hit something."""
+
+CLOCK_STEPS_MS: Final = (-240_000, 60_000, 240_000, 600_000)
+"""Within the 5 minutes that nodes forgive each other, and once beyond (DESIGN §0)."""
+SPEEDS: Final = (4_000.0, 20_000.0, 100_000.0)
+
+Fault = Callable[[], Awaitable[None]]
+
+
+class Faults:
+    """Makes things go wrong until it is cancelled; `mend` makes everything well again."""
+
+    def __init__(
+        self, machines: Sequence[Machine], network: MemoryNetwork, chance: Random, verdict: Verdict, *, pause: float
+    ) -> None:
+        """`pause`: seconds between two faults, on average."""
+        self._machines: Final = machines
+        self._network: Final = network
+        self._chance: Final = chance
+        self._verdict: Final = verdict
+        self._pause: Final = pause
+        self._own: Final[Counter[str]] = Counter()
+        self._kinds: Final[Sequence[tuple[int, Fault]]] = (
+            (4, self._kill),
+            (4, self._power_cut),
+            (1, self._stop),
+            (3, self._partition),
+            (2, self._half_open),
+            (3, self._reset),
+            (2, self._slow_link),
+            (1, self._hanging_dial),
+            (2, self._full_disk),
+            (3, self._failed_commit),
+            (1, self._clock_step),
+            (1, self._slow_disk),
+        )
+
+    @property
+    def struck(self) -> Counter[str]:
+        """How often each kind has hit something."""
+        return self._own + self._network.struck + sum((machine.disk.struck for machine in self._machines), Counter())
+
+    async def run(self) -> None:
+        """One fault after the other, some at once, for ever."""
+        weights = [weight for weight, _ in self._kinds]
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(self._chance.expovariate(1 / self._pause))
+                _, fault = self._chance.choices(self._kinds, weights)[0]
+                self._verdict.note("fault", fault.__name__.strip("_"))
+                nursery.start_soon(fault)
+
+    def mend(self) -> None:
+        """No faults from here on."""
+        self._network.mend_all()
+        for machine in self._machines:
+            machine.disk.full = False
+            machine.disk.fail_commit_in = 0
+            machine.step_clock(-machine.offset_ms)
+            machine.drag(1.0)
+            if machine.node is not None and machine.node.pump.committer.read_only is not None:
+                machine.stop()  # the operator restarts a node whose disk was mended
+
+    # --- machines -----------------------------------------------------------------------------
+
+    async def _kill(self) -> None:
+        machine = self._one()
+        self._own["kill"] += machine.node is not None
+        machine.kill()
+
+    async def _power_cut(self) -> None:
+        machine = self._one()
+        self._own["power_cut"] += machine.node is not None
+        machine.lose_power()
+
+    async def _stop(self) -> None:
+        machine = self._one()
+        self._own["stop"] += machine.node is not None
+        machine.stop()
+
+    async def _full_disk(self) -> None:
+        disk = self._one().disk
+        disk.full = True
+        await trio.sleep(self._chance.uniform(1, 60))
+        disk.full = False
+
+    async def _failed_commit(self) -> None:
+        machine = self._one()
+        disk = machine.disk
+        disk.fail_code = self._chance.choice(("store_io", "disk_full"))
+        disk.fail_commit_in = self._chance.randint(1, 4)
+        await trio.sleep(self._chance.uniform(5, 40))
+        node = machine.node
+        if node is not None and node.pump.committer.read_only is not None and disk.fail_code == "store_io":
+            machine.stop()  # the operator restarts it
+
+    async def _clock_step(self) -> None:
+        machine = self._one()
+        by_ms = self._chance.choice(CLOCK_STEPS_MS)
+        self._own["clock_step"] += machine.node is not None
+        machine.step_clock(by_ms)
+        await trio.sleep(self._chance.uniform(10, 120))
+        machine.step_clock(-machine.offset_ms)
+
+    async def _slow_disk(self) -> None:
+        machine = self._one()
+        self._own["slow_disk"] += machine.node is not None
+        machine.drag(self._chance.choice((10.0, 200.0)))
+        await trio.sleep(self._chance.uniform(5, 40))
+        machine.drag(1.0)
+
+    # --- the network --------------------------------------------------------------------------
+
+    async def _partition(self) -> None:
+        """Cut one machine off from some of the others, shorter or longer than anybody's patience."""
+        alone = self._one()
+        others = [machine for machine in self._machines if machine is not alone]
+        away = self._chance.sample(others, self._chance.randint(1, len(others)))
+        for machine in away:
+            self._network.cut(alone.centre.peer_id, machine.centre.peer_id)
+        await trio.sleep(self._chance.choice((2, 20, 90)) * (0.5 + self._chance.random()))
+        for machine in away:
+            self._network.mend(alone.centre.peer_id, machine.centre.peer_id)
+
+    async def _half_open(self) -> None:
+        self._network.half_open(*self._two())
+
+    async def _reset(self) -> None:
+        self._network.break_connections(*self._two())
+
+    async def _slow_link(self) -> None:
+        a, b = self._two()
+        link = self._network.link(a, b)
+        link.bytes_per_second, link.delay_factor = self._chance.choice(SPEEDS), self._chance.choice((1.0, 50.0))
+        await trio.sleep(self._chance.uniform(10, 60))
+        link.bytes_per_second, link.delay_factor = 0.0, 1.0
+
+    async def _hanging_dial(self) -> None:
+        machine = self._one()
+        self._network.hanging.add(machine.centre.peer_id)
+        for other in self._machines:
+            if other is not machine:
+                self._network.break_connections(machine.centre.peer_id, other.centre.peer_id)
+        await trio.sleep(self._chance.uniform(5, 30))
+        self._network.hanging.discard(machine.centre.peer_id)
+
+    def _one(self) -> Machine:
+        return self._chance.choice(self._machines)
+
+    def _two(self) -> tuple[str, str]:
+        a, b = self._chance.sample(self._machines, 2)
+        return a.centre.peer_id, b.centre.peer_id

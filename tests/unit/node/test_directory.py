@@ -1,0 +1,107 @@
+"""The node's directory on the real store's view, and the node's own record."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.directory import Directory, make_node_record
+from protocol.directory import NODE, NodeRecord
+from protocol.directory_view import DirectoryView
+from protocol.entitlement import Purpose
+from protocol.errors import ConfigurationError, FormatError, NotNow
+from protocol.limits import DAY_MS
+from protocol.record import Records
+from protocol.signing import sign
+from protocol.staged import Staged
+from storage.kv import MemoryKeyValue
+from storage.view import OverlayView
+from tests.support.errors import expects
+from tests.support.tree import TREE_READY_MS, Tree
+
+
+@pytest.fixture
+def tree() -> Tree:
+    return Tree.make()
+
+
+def test_a_file_taken_in_is_read_back_through_the_stores_overlay(tree: Tree) -> None:
+    view = OverlayView(MemoryKeyValue())
+    directory = Directory(view, anchor=tree.anchor)
+    result = directory.take_file(tree.file, TREE_READY_MS)
+    assert directory.root_digest() is None
+    view.stage(result.changes)
+    assert directory.root_digest() == tree.anchor
+    assert [record.code for record in directory.agencies()] == ["G12", "G22", "G22.99", "H38"]
+    assert [record.code for record in directory.agencies_hosted_by("00.01.W00", after="G22")] == ["G22.99"]
+    assert [record.code for record in directory.peers()] == ["00.01.W00", "00.02.W00", "00.03.W00"]
+    found = directory.centre_of_peer(tree.centres["00.02.W00"].peer_id)
+    assert found is not None
+    assert found.code == "00.02.W00"
+    assert directory.take_file(tree.file, TREE_READY_MS).already == len(tree.signed)
+
+
+def test_the_overlay_and_the_memory_records_answer_alike(tree: Tree) -> None:
+    tree.delegate("H38")
+    tree.add_agency("H38.12", "00.03.W00", registrar="H38")
+    view = OverlayView(MemoryKeyValue())
+    changes = tree.imported().changes
+    view.stage(changes)
+    stores: list[Records] = [view, tree.records()]
+    answers = [
+        (
+            reader.agencies(limit=2),
+            reader.agencies(after="G22"),
+            reader.agencies_hosted_by("00.03.W00"),
+            reader.peers(),
+            reader.party("H38.12", at_ms=TREE_READY_MS),
+        )
+        for reader in map(DirectoryView, stores)
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_a_file_that_is_none_is_refused_as_a_whole(tree: Tree) -> None:
+    with expects("format_malformed", FormatError):
+        Directory(Staged(), anchor=tree.anchor).take_file(b"\xc1", TREE_READY_MS)
+
+
+def test_a_store_that_began_with_another_root_is_noticed(tree: Tree) -> None:
+    Directory(Staged(), anchor=bytes(32)).check_anchor()
+    Directory(tree.records(), anchor=tree.anchor).check_anchor()
+    with expects("root_digest_differs", ConfigurationError, field="root_digest"):
+        Directory(tree.records(), anchor=bytes(32)).check_anchor()
+
+
+def test_a_statement_is_judged_by_the_directory(tree: Tree) -> None:
+    directory = Directory(tree.records(), anchor=tree.anchor)
+    signer = tree.centres["00.02.W00"].signer
+    signed = sign("truc/consignment/1", b"\x80", signer)
+    basis = directory.judge(
+        signed, agency="G12", purpose=Purpose.AGENCY, created_ms=TREE_READY_MS, now_ms=TREE_READY_MS
+    )
+    assert basis.key_id == signer.public.key_id
+    with expects("record_stale", NotNow):
+        directory.judge(signed, agency="H38", purpose=Purpose.CENTRE, created_ms=TREE_READY_MS, now_ms=TREE_READY_MS)
+
+
+def test_the_nodes_own_record_is_taken_like_any_other(tree: Tree) -> None:
+    centre = tree.centres["00.01.W00"]
+    signed = make_node_record(
+        centre=centre.code,
+        peer_id=centre.peer_id,
+        addresses=["/ip4/127.0.0.1/tcp/4001"],
+        features=["inline"],
+        versions=["truc/envelope/1"],
+        software="truc-node",
+        now_ms=TREE_READY_MS,
+        signer=centre.signer,
+        valid_ms=DAY_MS,
+    )
+    records = tree.records()
+    directory = Directory(records, anchor=tree.anchor)
+    records.stage(directory.take([signed.to_wire()], TREE_READY_MS).changes)
+    found = directory.node_record(centre.code)
+    assert found is not None
+    assert found.value == NODE.decode(signed.statement)
+    assert isinstance(found.value, NodeRecord)
+    assert found.value.until_ms == TREE_READY_MS + DAY_MS
