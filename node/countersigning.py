@@ -32,6 +32,7 @@ from protocol.errors import NotNow, TrucError
 from protocol.limits import SIGNATURES_MAX
 from protocol.signing import Signed, Signer, Verifier, countersign
 from protocol.staged import Staged
+from protocol.trust import signers_of
 
 
 def thing(wire: bytes) -> Signed:
@@ -100,22 +101,35 @@ def sign_where_asked(signed: Signed, signers: Iterable[Signer], view: DirectoryV
 
 
 def wanted_keys(signed: Signed, view: DirectoryView) -> set[bytes]:
-    """The key ids whose signatures the rules may ask for on this thing."""
+    """The key ids whose signatures are still asked for on this thing.
+
+    None unless one of the registrar's own keys has signed it already: anybody can write a file
+    that names a registrar, and its keys must not turn that into a record.
+    """
     value = FORMATS[signed.format].decode(signed.statement)
-    if isinstance(value, Root):
-        present = view.root_versions()
-        roots = [value, *(known.value for known in present[:1])]
-        return {key_id for root in roots for key_id in role_keys(root, ROLE_ROOT, value.created_ms)}
-    if isinstance(value, CentreRecord | AgencyRecord):
-        return _registrar_ids(value, view) | _endorser_ids(value, view)
+    try:
+        if isinstance(value, Root):
+            return _root_ids(signed, value, view)
+        if isinstance(value, CentreRecord | AgencyRecord):
+            return _registrar_ids(signed, value, view) | _endorser_ids(value, view)
+    except TrucError:  # nobody whom we know has begun it, or what it needs is not known yet
+        return set()
     return set()
 
 
-def _registrar_ids(value: Numbered, view: DirectoryView) -> set[bytes]:
-    try:
-        return set(find_registrar(view, value.registrar, value.created_ms).keys.keys)
-    except TrucError:
-        return set()
+def _root_ids(signed: Signed, value: Root, view: DirectoryView) -> set[bytes]:
+    versions = view.root_versions()
+    if not versions:
+        raise NotNow("directory_no_root")
+    present = role_keys(versions[0].value, ROLE_ROOT, value.created_ms)
+    signers_of(signed, present, Verifier(), needed=1)
+    return {*present, *role_keys(value, ROLE_ROOT, value.created_ms)}
+
+
+def _registrar_ids(signed: Signed, value: Numbered, view: DirectoryView) -> set[bytes]:
+    role = find_registrar(view, value.registrar, value.created_ms)
+    begun = signers_of(signed, role.keys.keys, Verifier(), needed=1)
+    return set(role.keys.keys) if len(begun) < role.threshold else set()
 
 
 def _endorser_ids(value: Numbered, view: DirectoryView) -> set[bytes]:

@@ -268,12 +268,12 @@ def check_key(key: str) -> None:
     """An idempotency key: 1 to 200 visible ASCII characters.
 
     Raises:
-        RequestError: `key_missing`, `key_malformed`.
+        RequestError: `key_missing`, `key_characters`.
     """
     if not key:
         raise RequestError("key_missing", field="Idempotency-Key")
     if len(key) > KEY_CHARACTERS_MAX or not all("!" <= character <= "~" for character in key):
-        raise RequestError("key_malformed", field="Idempotency-Key", limit=KEY_CHARACTERS_MAX)
+        raise RequestError("key_characters", field="Idempotency-Key", limit=KEY_CHARACTERS_MAX)
 
 
 def _as_recipient(error: RequestError) -> RequestError:

@@ -7,33 +7,14 @@ Within a major version codes are only added (DESIGN §7).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from protocol.catalogue_delivery import ROWS as _DELIVERY
+from protocol.catalogue_entry import Entry
+from protocol.catalogue_entry import row as _row
 from protocol.errors import TrucError
 
 Language = Literal["vi", "en"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One row: `next_vi` and `next_en` say what the reader can do now.
-
-    `family` names the error class, or two of them where one outcome is first distrusted and
-    then answered with "not now" under the same code.
-    """
-
-    code: str
-    family: str
-    status: int
-    vi: str
-    en: str
-    next_vi: str
-    next_en: str
-
-
-def _row(family: str, status: int, code: str, vi: str, en: str, next_vi: str, next_en: str) -> Entry:
-    return Entry(code=code, family=family, status=status, vi=vi, en=en, next_vi=next_vi, next_en=next_en)
 
 
 _FORMAT: Final = (
@@ -534,7 +515,43 @@ _EVIDENCE: Final = (
          "Kiểm tra đường dẫn và quyền đọc.", "Check the path and the permission."),
 )
 
-CATALOGUE: Final[dict[str, Entry]] = {entry.code: entry for entry in (*_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION, *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE)}
+_COMMAND: Final = (
+    _row("configuration", 500, "packages_shadowed",
+         "Gói {package} được nạp từ {path}, không phải của phần mềm này.", "The package {package} comes from {path}, which is not this software.",
+         "Cài truc-node trong môi trường riêng; bỏ {path} khỏi PYTHONPATH.", "Install truc-node in an environment of its own; remove {path} from PYTHONPATH."),
+    _row("configuration", 422, "passphrase_needed",
+         "Cần mật khẩu kho khóa, nhưng không có ai để hỏi.", "The keystore's passphrase is needed, and there is nobody to ask.",
+         "Đặt credential_file trong cấu hình, hoặc TRUC_PASSPHRASE_FILE.", "Set credential_file in the configuration, or TRUC_PASSPHRASE_FILE."),
+    _row("configuration", 409, "file_exists",
+         "Đã có {path}; không ghi đè.", "{path} exists already; nothing is written over.",
+         "Chọn tên hoặc thư mục khác.", "Choose another name or folder."),
+    _row("configuration", 422, "file_unreadable",
+         "Không đọc được {path}: {reason}.", "{path} cannot be read: {reason}.",
+         "Kiểm tra đường dẫn và quyền đọc.", "Check the path and the permission."),
+    _row("configuration", 422, "file_unwritable",
+         "Không ghi được {path}: {reason}.", "{path} cannot be written: {reason}.",
+         "Kiểm tra đường dẫn, quyền ghi và dung lượng đĩa.", "Check the path, the permission and the free space."),
+    _row("configuration", 422, "part_differs",
+         "Nội dung tải về của “{name}” khác mã băm mà bên gửi đã niêm phong.", "What was fetched of “{name}” differs from the checksum that the sender sealed.",
+         "Chạy lại lệnh; nếu vẫn vậy, chạy “truc doctor”.", "Repeat the command; if it stays so, run “truc doctor”."),
+    _row("configuration", 500, "internal_error",
+         "Lỗi trong chính phần mềm này ({reason}).", "A fault of this software itself ({reason}).",
+         "Gửi nhật ký cho nơi phát hành phần mềm.", "Send the log to the software's makers."),
+    _row("network", 503, "node_unreachable",
+         "Không nối được với nút tại {where}: {reason}.", "The node cannot be reached at {where}: {reason}.",
+         "Kiểm tra nút có đang chạy không (truc run), hoặc nêu --socket, --url.", "Check that the node runs (truc run), or give --socket or --url."),
+    _row("network", 502, "answer_unreadable",
+         "Nút trả lời không đúng dạng ({reason}).", "The node's answer cannot be read ({reason}).",
+         "Kiểm tra --url có trỏ đúng vào một nút không, và hai bên cùng phiên bản.", "Check that --url names a node, and that both are of one version."),
+)
+
+_ROWS: Final = (
+    *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
+    *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY,
+)
+
+CATALOGUE: Final[dict[str, Entry]] = {entry.code: entry for entry in _ROWS}
+assert len(CATALOGUE) == len(_ROWS), "a code stands in the table twice"
 
 
 class _Details(dict[str, str | int]):

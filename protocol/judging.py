@@ -156,7 +156,7 @@ def _verify(here: Here, signed: Signed, issuer: Party) -> None:
     try:
         here.verifier.verify(signed, key)
     except TrustError as error:
-        raise NotNow("signature_invalid") from error
+        raise NotNow("signature_refused") from error
 
 
 def _check_limits(here: Here, reading: Reading, envelope: Envelope, judged_by: tuple[bytes, ...]) -> None:
