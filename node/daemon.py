@@ -19,6 +19,7 @@ from node.committer import Committer
 from node.directory import Directory, make_node_record
 from node.environment import Environment
 from node.frames import FrameMaker
+from node.housekeeping import Housekeeping
 from node.intake import Intake
 from node.keyring import Keyring
 from node.links import Link, Links
@@ -148,6 +149,7 @@ class Node:
             on_hello=self._hello,
             on_twin=self.twin_seen,
         )
+        self.housekeeping: Final = Housekeeping(pump=self.pump, store=store, environment=environment, log=log)
         reader = Reader(keyring.vault_key, store, environment)
         self.services: Final = Services(
             pump=self.pump,
@@ -308,6 +310,7 @@ async def run_node(
         await start(nursery, node.pump.committer.run)
         await start(nursery, node.scheduler.run)
         await start(nursery, node.puller.run)
+        await start(nursery, node.housekeeping.run)
         nursery.start_soon(node.fatal.watch)
         await start(nursery, node.peers.run)
         node.take_up_directory()

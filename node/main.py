@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from node.metrics import Metrics
 from node.peer_id import peer_id_of
 from node.tasks import Ready, TaskStatus, start
 from node.transport import Transport
-from protocol.catalogue import next_step, text
+from protocol.catalogue import Language, next_step, text
 from protocol.errors import ConfigurationError, StoreError, TrucError
 from protocol.limits import DAY_MS
 from protocol.step import Settings
@@ -52,6 +52,7 @@ _COMMIT_BYTES: Final = 8
 """The mark of a store begins with its last commit number."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+LANGUAGES: Final[tuple[Language, ...]] = ("vi", "en")
 
 
 class MakeTransport(Protocol):
@@ -103,20 +104,19 @@ class Seams:
 def run(path: Path, seams: Seams | None = None) -> int:
     """Run a node until it is told to stop; the exit code. Everything that is said goes to the log."""
     seams = Seams() if seams is None else seams
-    environment = RealEnvironment()
-    early = make_log(LineSink(sys.stderr), environment)
+    logs = [make_log(LineSink(sys.stderr), RealEnvironment())]
     with ExitStack() as closing:
         try:
-            _start(path, seams, closing)
+            _start(path, seams, logs, closing)
         except TrucError as error:
-            return _report(early, error)
+            return _report(logs, error)
         except BaseExceptionGroup as group:
-            return _report_group(early, group)
+            return _report_group(logs, group)
     return EXIT_OK
 
 
-def _start(path: Path, seams: Seams, closing: ExitStack) -> None:
-    """The one order of starting; `closing` undoes it in reverse.
+def _start(path: Path, seams: Seams, logs: list[Log], closing: ExitStack) -> None:
+    """The one order of starting; `closing` undoes it in reverse. A log of its own is added to `logs`.
 
     Raises:
         TrucError: whatever is wrong with the machine, the files or the operator's words.
@@ -127,29 +127,36 @@ def _start(path: Path, seams: Seams, closing: ExitStack) -> None:
     metrics = Metrics()
     environment = RealEnvironment(lambda worker: metrics.thread_hops.labels(worker=worker).inc())
     log = closing.enter_context(_log_of(config, environment, metrics))
+    if config.log.file is not None:
+        logs.append(log)
     store = _store_of(config, environment, log)
     closing.callback(store.close)
     keyring = open_keyring(config, find_passphrase(config.keystore.credential_file, variables, seams.ask))
     closing.callback(adopt_libraries(log, environment))
     transport = seams.make_transport(config, keyring, metrics, log)
-    settings = settings_of(config)
-    log.info("starting", centre=settings.centre, peer=peer_id_of(keyring.identity_seed), pid=os.getpid())
+    log.info("starting", centre=config.node.centre, peer=peer_id_of(keyring.identity_seed), pid=os.getpid())
     if config.node.root_digest is None:
-        log.warning("not_joined", hint="root_digest")
+        log.warning("not_joined", field="node.root_digest")
+    made = _Made(settings_of(config), environment, transport, store, keyring, metrics, log)
     notify = Notifier(variables.get("NOTIFY_SOCKET", ""))
-
-    async def live() -> None:
-        async with trio.open_nursery() as outer:
-            await start(outer, _stop_at_signal, outer.cancel_scope, log, notify)
-            made = _Made(settings, environment, transport, store, keyring, metrics, log)
-            running: Node = await start(outer, made.run)
-            await start(outer, seams.serve_api, running, config)
-            _check_own_record(running, log)
-            log.info("ready", socket=str(config.unix_socket))
-            notify.say("READY=1")
-
-    trio.run(live, strict_exception_groups=True)
+    trio.run(_live, made, config, seams.serve_api, notify)
     log.info("stopped", commit=store.head.commit)
+
+
+async def _live(made: _Made, config: Config, serve_api: ServeApi, notify: Notifier) -> None:
+    """Node, then API; at a signal first the API ends its answers, then the node stops."""
+    stop = trio.Event()
+    async with trio.open_nursery() as outer:
+        await start(outer, _hear_signals, stop, made.log, notify)
+        running: Node = await start(outer, made.run)
+        async with trio.open_nursery() as inner:
+            await start(inner, serve_api, running, config)
+            _check_own_record(running, made.log)
+            made.log.info("ready", socket=str(config.unix_socket))
+            notify.say("READY=1")
+            await stop.wait()
+            inner.cancel_scope.cancel()
+        outer.cancel_scope.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +265,8 @@ def _check_own_record(running: Node, log: Log) -> None:
 # --- the end --------------------------------------------------------------------------------
 
 
-async def _stop_at_signal(
-    scope: trio.CancelScope, log: Log, notify: Notifier, *, task_status: Ready = trio.TASK_STATUS_IGNORED
+async def _hear_signals(
+    stop: trio.Event, log: Log, notify: Notifier, *, task_status: Ready = trio.TASK_STATUS_IGNORED
 ) -> None:
     """The first signal stops the node in order, the second one at once."""
     with trio.open_signal_receiver(*SIGNALS) as signals:
@@ -270,31 +277,28 @@ async def _stop_at_signal(
             break
     for wanted in SIGNALS:
         signal.signal(wanted, signal.SIG_DFL)
-    scope.cancel()
+    stop.set()
 
 
-def _report(log: Log, error: TrucError) -> int:
-    """One line with everything that an operator needs."""
-    mistakes = error.mistakes if isinstance(error, ConfigurationMistakes) else ()
-    told = error.detail.get("file", "")
-    log.error(
-        "start_failed",
-        code=error.code,
-        vi=f"{error.code}: {told}" if mistakes else text(error, "vi"),
-        en=f"{error.code}: {told}" if mistakes else text(error, "en"),
-        next=next_step(error, "vi"),
-        **({"mistakes": [f"{item.field}: {text(item, 'vi')} / {text(item, 'en')}" for item in mistakes]} if mistakes else {}),
-    )
+def _report(logs: Sequence[Log], error: TrucError) -> int:
+    """One line with everything that an operator needs, all mistakes of a configuration included."""
+    told: dict[str, Any] = {lang: text(error, lang) for lang in LANGUAGES}
+    if isinstance(error, ConfigurationMistakes):
+        told = {lang: text(error, lang).partition("\n")[0] for lang in LANGUAGES}
+        told["mistakes"] = [f"{item.field}: {text(item, 'vi')} / {text(item, 'en')}" for item in error.mistakes]
+    for log in logs:
+        log.error("start_failed", code=error.code, field=error.field, **told, next_step=next_step(error, "vi"))
     return EXIT_LOCAL
 
 
-def _report_group(log: Log, group: BaseExceptionGroup[BaseException]) -> int:
+def _report_group(logs: Sequence[Log], group: BaseExceptionGroup[BaseException]) -> int:
     """The first outcome of the catalogue is the reason; anything else is a fault of ours."""
     ours, others = group.split(TrucError)
-    if others is not None or ours is None:
+    if others is None and ours is not None:
+        return _report(logs, next(_leaves(ours)))
+    for log in logs:
         log_failure(log, "failed", group)
-        return EXIT_INTERNAL
-    return _report(log, next(_leaves(ours)))
+    return EXIT_INTERNAL
 
 
 def _leaves(group: BaseExceptionGroup[TrucError]) -> Iterator[TrucError]:

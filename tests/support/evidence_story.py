@@ -14,6 +14,7 @@ from protocol.body_digest import body_digest
 from protocol.consignment import CONSIGNMENT, Consignment
 from protocol.encoding import encode
 from protocol.envelope import ENVELOPE, Envelope, Header, Lane, PartRef, encode_header
+from protocol.errors import TrucError
 from protocol.evidence import Proof, build_evidence, verify_evidence
 from protocol.limits import DAY_MS, HOUR_MS
 from protocol.receipt import RECEIPT, Receipt
@@ -123,11 +124,14 @@ def generate() -> list[Vector]:
     stranger = sign(ENVELOPE.name, ENVELOPE.encode(story.envelope), story.signer(RECIPIENT_CENTRE))
     bad: list[tuple[str, str, bytes]] = [
         ("cut short", "format_malformed", plain[:-1]),
+        ("no array of two", "format_other", encode(["truc/evidence/1"])),
         ("a directory file", "format_other", encode(["truc/directory-file/1", b""])),
         ("a later version", "format_newer", encode(["truc/evidence/2", b""])),
         ("the trusted root is missing", "evidence_root", story.file(directory=without_root)),
         ("the recipient's record is missing", "evidence_unproved", story.file(directory=without_recipient)),
         ("the envelope is signed by the recipient", "evidence_unproved", story.file(envelope=stranger)),
+        ("no records at all", "evidence_root", story.file(directory=())),
+        ("a consignment in the envelope's place", "format_other", story.file(envelope=story.signed_consignment)),
         ("a receipt is missing", "receipt_chain_gap", story.file(receipts=story.receipts[:1] + story.receipts[2:])),
         ("a receipt twice", "receipt_chain_fork", story.file(receipts=story.receipts[:1] * 2)),
         ("another content key", "commitment_wrong", story.file(header=story.sealed_header, content_key=bytes(32))),
@@ -139,8 +143,24 @@ def generate() -> list[Vector]:
     ]
     return [
         *({"name": name, "root": root.hex(), "hex": file.hex()} for name, file in good),
-        *({"name": name, "root": root.hex(), "hex": file.hex(), "error": code} for name, code, file in bad),
+        *(
+            {"name": name, "root": root.hex(), "hex": file.hex(), "error": code, **_why(file, root)}
+            for name, code, file in bad
+        ),
     ]
+
+
+def _why(file: bytes, root: bytes) -> Vector:
+    """Where it fails, and the details, unless a library words them."""
+    try:
+        verify_evidence(file, root=root)
+    except TrucError as error:
+        return (
+            {"field": error.field}
+            if error.code == "format_malformed"
+            else {"field": error.field, "detail": error.detail}
+        )
+    raise AssertionError("it proves something")
 
 
 if __name__ == "__main__":

@@ -391,6 +391,10 @@ def test_copies_of_one_thing_are_merged_as_far_as_there_is_room(authority: Autho
 def test_endorsing_needs_the_tree_in_the_same_file(authority: Authority) -> None:
     with expects("directory_no_root", NotNow):
         endorse([], [CENTRE_1.signer], NOW)
+    root = authority.view.thing(authority.anchor)
+    assert root is not None
+    unsigned = sign(ROOT.name, root.statement, CENTRE_1.signer)
+    assert not any(item.gained for item in endorse([unsigned.to_wire()], [CENTRE_1.signer], NOW))
 
 
 def test_a_full_disk_gives_no_record(authority: Authority, tmp_path: Path) -> None:

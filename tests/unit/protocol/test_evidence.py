@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from protocol.consignment import CONSIGNMENT
-from protocol.directory import KeyEntry, NodeRecord, RecordState
+from protocol.directory import ROOT, KeyEntry, NodeRecord, RecordState
 from protocol.encoding import encode
 from protocol.envelope import ENVELOPE, encode_header
 from protocol.errors import ConfigurationError, FormatError, RequestError, TrustError
@@ -107,6 +107,7 @@ def test_a_key_that_was_revoked_later_still_proves_what_it_signed_before_and_is_
         keys=(replace(old, revoked_ms=story.tree.clock_ms), entry_of(fresh, from_ms=story.tree.clock_ms)),
     )
     story.tree.publish(later, centre.signer)
+    story.tree.add_agency("H38.1", RECIPIENT_CENTRE)
     proof = story.verify()
     assert proof.revoked == {centre.signer.public.key_id}
     assert proof_json(proof)["revoked_keys"] == [centre.signer.public.key_id.hex()]
@@ -141,6 +142,24 @@ def test_a_record_that_nobody_entitled_signed_is_passed_over() -> None:
     story, other = Story().say(1), Tree.make(seed=2)
     proof = story.verify(directory=[*story.tree.signed, *other.signed])
     assert proof == story.verify()
+
+
+def test_a_root_that_is_younger_than_the_document_can_be_trusted() -> None:
+    story = Story().say(1)
+    younger = story.tree.root(version=2, created_ms=story.now_ms + DAY_MS)
+    signed = story.tree.sign(ROOT, younger, story.tree.root_signers)
+    file = story.file(directory=[*story.tree.signed, signed])
+    assert verify_evidence(file, root=signed.digest).receipts == story.verify().receipts
+
+
+def test_a_former_host_still_proves_what_it_said_under_its_own_epoch() -> None:
+    story = Story().say(1)
+    tree = story.tree
+    tree.clock_ms = story.now_ms + HOUR_MS
+    tree.add_centre("00.04.W00")
+    tree.publish(tree.next_agency("H38", host="00.04.W00", epoch=2), story.signer(RECIPIENT_CENTRE))
+    late = story.receipt(3, epoch=1, time_ms=story.now_ms + 5 * HOUR_MS)
+    assert len(story.verify(receipts=[*story.receipts, late]).receipts) == 2
 
 
 # --- what a file does not prove ----------------------------------------------------------------
@@ -181,6 +200,43 @@ def test_a_signature_of_other_bytes_is_not_proved() -> None:
     mixed = replace(story.receipts[0], signatures=other.signatures)
     with expects("signature_invalid", TrustError, field="receipts[0]"):
         story.verify(receipts=[mixed])
+
+
+def test_an_issuer_with_its_own_key_is_not_spoken_for_by_its_centre() -> None:
+    own = Ed25519Signer(key_seed(1, "G12 own"))
+    tree = Tree.make(hosting={ISSUER_CENTRE: (), RECIPIENT_CENTRE: ("H38",)})
+    tree.add_agency("G12", ISSUER_CENTRE, keys=(entry_of(own),))
+    story = Story(tree=tree)
+    envelope = sign(ENVELOPE.name, ENVELOPE.encode(story.envelope), own)
+    consignment = sign(CONSIGNMENT.name, CONSIGNMENT.encode(story.consignment), own)
+    assert story.verify(envelope=envelope, consignment=consignment).envelope.key_id == own.public.key_id
+    with expects("evidence_unproved", TrustError, field="envelope"):
+        story.verify(consignment=consignment)
+    with expects("evidence_unproved", TrustError, field="consignment"):
+        story.verify(envelope=envelope)
+
+
+def test_a_recipients_own_key_cannot_refuse_for_its_centre() -> None:
+    own = Ed25519Signer(key_seed(1, "H38 own"))
+    tree = Tree.make(hosting={ISSUER_CENTRE: ("G12",), RECIPIENT_CENTRE: ()})
+    tree.add_agency("H38", RECIPIENT_CENTRE, keys=(entry_of(own),))
+    story = Story(tree=tree)
+    assert story.verify(refusal=story.refusal()).refusal is not None
+    with expects("evidence_unproved", TrustError, field="refusal"):
+        story.verify(refusal=story.refusal(own))
+
+
+def test_signed_statements_that_break_their_own_rules_prove_nothing() -> None:
+    story = Story()
+    signer = story.signer(ISSUER_CENTRE)
+    endless = replace(story.envelope, expires_ms=story.now_ms + 91 * DAY_MS)
+    with expects("envelope_expiry", FormatError, field="envelope.expires_ms"):
+        story.verify(envelope=sign(ENVELOPE.name, ENVELOPE.encode(endless), signer))
+    circular = replace(story.consignment, recipient="G12")
+    with expects("consignment_to_itself", FormatError, field="consignment.recipient"):
+        story.verify(consignment=sign(CONSIGNMENT.name, CONSIGNMENT.encode(circular), signer))
+    with expects("refusal_code_unknown", FormatError, field="refusal.code"):
+        story.verify(refusal=story.refusal(code="busy"))
 
 
 def test_a_consignment_of_another_envelope_does_not_belong() -> None:
@@ -266,8 +322,9 @@ def test_committed_vectors_are_what_the_format_says() -> None:
 def test_vectors_of_evidence_files(vector: dict[str, Any]) -> None:
     file, root = bytes.fromhex(vector["hex"]), bytes.fromhex(vector["root"])
     if "error" in vector:
-        with expects(vector["error"]):
+        with expects(vector["error"], field=vector["field"]) as caught:
             verify_evidence(file, root=root)
+        assert caught[0].detail == vector.get("detail", caught[0].detail)
     else:
         assert verify_evidence(file, root=root).consignment.value.recipient == "H38"
 
@@ -302,6 +359,24 @@ def _altered(**changes: Any) -> bytes:
 def test_bytes_that_are_no_evidence_file_are_refused(file: bytes, code: str) -> None:
     with expects(code, FormatError):
         verify_evidence(file, root=Story().tree.anchor)
+
+
+def test_what_stands_wrong_in_the_file_is_named() -> None:
+    with expects("format_field", FormatError, field="directory") as caught:
+        read_evidence(_altered(directory=(b"a", b"a")))
+    assert caught[0].detail == {"reason": "not in ascending order"}
+    with expects("format_field", FormatError, field="content_key") as caught:
+        read_evidence(_altered(content_key=bytes(32)))
+    assert caught[0].detail == {"reason": "header and 32-byte key belong together"}
+
+
+def test_a_record_that_cannot_be_read_is_named_by_its_place() -> None:
+    with expects("format_malformed", FormatError, field="directory[1]"):
+        verify_evidence(_altered(directory=(_altered_root(), b"\xff")), root=bytes(32))
+
+
+def _altered_root() -> bytes:
+    return Story().tree.signed[0].to_wire()
 
 
 def test_no_single_changed_byte_leaves_another_proof() -> None:
@@ -388,7 +463,9 @@ def test_the_command_says_why_and_what_to_do(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_file_that_is_not_there_is_an_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nothing"), "--root", "00" * 32, "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["code"] == "evidence_unreadable"
+    told = json.loads(capsys.readouterr().out)
+    assert told["code"] == "evidence_unreadable"
+    assert told["en"] == f"The file {tmp_path / 'nothing'} cannot be read: No such file or directory."
     record("evidence_unreadable")
     assert issubclass(ConfigurationError, Exception)
 

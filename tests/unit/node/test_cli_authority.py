@@ -1,0 +1,218 @@
+"""`truc authority` as an operator types it: from requests to a directory that nodes believe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from node.cli.authority import TEXTS, authority
+from node.environment import RealEnvironment
+from node.requests import make_agency_request, make_centre_request
+from protocol.directory import AgencyRequest, Names
+from protocol.directory_file import read_file, write_file
+from protocol.directory_import import Imported, import_things
+from protocol.directory_view import DirectoryView, RecordCache
+from protocol.signing import Verifier
+from protocol.staged import Staged
+from storage.folder import OsFolder
+from storage.keystore import Cost, create_keystore
+from tests.support.errors import record as note_code
+from tests.support.tree import Centre, key_seed
+
+
+class Office:
+    """A folder on disk, and the command line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.secret = path / "secret"
+        self.secret.write_text("mật khẩu\n", "utf-8")
+        self.secret.chmod(0o400)
+        self.environment = RealEnvironment()
+
+    def run(self, *words: str, lang: str = "en", as_json: bool = True, code: int = 0) -> Any:
+        how = ["--folder", str(self.path / "authority"), "--passphrase-file", str(self.secret), "--lang", lang]
+        result = self.invoke([*how, *(["--json"] if as_json else []), *words])
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout) if as_json and code != 2 else result.output
+
+    def invoke(self, words: list[str], text: str | None = None) -> Result:
+        return CliRunner().invoke(authority, words, input=text, catch_exceptions=False)
+
+    def request(self, centre: Centre) -> str:
+        signed = make_centre_request(
+            code=centre.code,
+            names=Names(vi=f"Trung tâm {centre.code}"),
+            peer_id=centre.peer_id,
+            signers=[centre.signer],
+            sealing_raw=centre.sealing.public_raw,
+            now_ms=self.environment.now_ms(),
+        )
+        path = self.path / f"{centre.code}.truc"
+        path.write_bytes(write_file([signed]))
+        return str(path)
+
+    def imported(self, anchor: str, file: Path | None = None) -> tuple[Imported, DirectoryView]:
+        """What a node makes of the directory file."""
+        records = Staged()
+        result = import_things(
+            read_file((file or self.path / "authority" / "directory.truc").read_bytes()),
+            records,
+            anchor=bytes.fromhex(anchor),
+            verifier=Verifier(),
+            now_ms=self.environment.now_ms(),
+            cache=RecordCache(),
+        )
+        records.stage(result.changes)
+        return result, DirectoryView(records)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+CENTRE_1, CENTRE_2 = Centre.make(1, "00.01.W00"), Centre.make(1, "00.02.W00")
+
+
+def test_a_tree_is_made_with_three_commands(office: Office) -> None:
+    anchor = office.run("init", "--name", "Trục")["root_digest"]
+    signed = office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))["signed"]
+    assert [row["about"] for row in signed] == ["truc/centre/1 00.01.W00", "truc/centre/1 00.02.W00"]
+    answer = office.run(
+        "agency", "--code", "G12", "--name", "Bộ Tài chính", "--name-en", "Ministry of Finance",
+        "--host", "00.01.W00", "--alias", "000.00.00.G12", "--kind", "ministry", "--decision", "1/QĐ",
+    )
+    assert answer["waiting"] == []
+    result, view = office.imported(anchor)
+    assert not result.rejected
+    record = view.resolve("000.00.00.G12")
+    assert (record.code, record.names.en, record.host, record.kind) == (
+        "G12", "Ministry of Finance", "00.01.W00", "ministry",
+    )
+
+
+def test_an_agency_is_locked_closed_and_renamed(office: Office) -> None:
+    anchor = office.run("init")["root_digest"]
+    office.run("centre", office.request(CENTRE_1))
+    for code in ("G12", "G13"):
+        office.run("agency", "--code", code, "--name", "Bộ", "--host", "00.01.W00")
+    office.run("agency", "--code", "G12", "--name-en", "Ministry")
+    office.run("agency", "--code", "G12", "--state", "closed", "--successor", "G13")
+    _, view = office.imported(anchor)
+    record = view.agency("G12")
+    assert (record.state.name, record.successors, record.names.vi) == ("CLOSED", ("G13",), "Bộ")
+    assert record.names.en == "Ministry"
+
+
+def test_a_move_is_endorsed_with_the_old_hosts_own_keys(office: Office) -> None:
+    anchor = office.run("init")["root_digest"]
+    office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))
+    office.run("agency", "--code", "G12", "--name", "Bộ", "--host", "00.01.W00")
+    answer = office.run("agency", "--code", "G12", "--host", "00.02.W00")
+    assert [row["code"] for row in answer["waiting"]] == ["directory_unendorsed"]
+    data = office.path / "node"
+    keystore = create_keystore(
+        OsFolder(data), "mật khẩu".encode(), entropy=office.environment.entropy, cost=Cost(memory_kib=8, passes=1)
+    )
+    keystore.put(
+        {"operational": key_seed(1, "00.01.W00 operational"), "note": b"x"}, entropy=office.environment.entropy
+    )
+    file, out = str(office.path / "authority" / "directory.truc"), office.path / "endorsed.truc"
+    words = ["--json", "--out", str(out), "sign", file, "--node-keys", str(data), "--node-passphrase-file"]
+    result = office.invoke([*words, str(office.secret)])
+    assert [row["about"] for row in json.loads(result.stdout)["signed"]] == ["truc/agency/1 G12"]
+    assert office.run("sign", str(out))["waiting"] == []
+    _, view = office.imported(anchor)
+    assert view.host_of("G12")[0].code == "00.02.W00"
+    again = office.invoke(["--lang", "vi", "sign", str(out), "--node-keys", str(data), "--node-passphrase-file",
+                           str(office.secret)])
+    assert TEXTS["nothing_to_sign"][0] in again.output
+
+
+def test_a_registrars_key_is_made_and_used(office: Office) -> None:
+    office.run("init")
+    office.run("centre", office.request(CENTRE_1))
+    office.run("agency", "--code", "H38", "--name", "Tỉnh", "--host", "00.01.W00", "--delegate", "h38")
+    answer = office.run("agency", "--code", "H38.1", "--name", "Sở", "--host", "00.01.W00", "--as", "H38")
+    assert [row["registrar"] for row in answer["signed"]] == ["H38"]
+    office.run("agency", "--code", "H38.2", "--name", "Sở", "--host", "00.01.W00", "--as", "H38", "--delegate", "h38")
+
+
+def test_people_read_what_was_done_in_both_languages(office: Office) -> None:
+    text = office.run("init", "--root-keys", "2", "--root-threshold", "2", lang="vi", as_json=False)
+    assert "Đã tạo cơ quan gốc" in text
+    text = office.run("centre", office.request(CENTRE_1), as_json=False)
+    assert "Signed truc/centre/1 00.01.W00 (number 1 of level-1)." in text
+    office.run("agency", "--code", "G12", "--name", "Bộ", "--host", "00.01.W00")
+    text = office.run("agency", "--code", "G12", "--alias", "G99", lang="vi", as_json=False)
+    assert "Còn chờ: truc/agency/1 G12: Mã khác G99 không được phép" in text
+    assert "Keys: level-1-1, root-1, root-2" in office.run("show", as_json=False)
+    assert TEXTS["nothing_to_sign"][1] in office.run(
+        "sign", str(office.path / "authority" / "directory.truc"), as_json=False
+    )
+
+
+def test_the_passphrase_is_asked_for_when_no_file_names_it(office: Office) -> None:
+    folder = ["--folder", str(office.path / "authority")]
+    made = office.invoke([*folder, "--json", "init"], "bí mật\nbí mật\n")
+    assert made.exit_code == 0
+    wrong = office.invoke([*folder, "--lang", "en", "show"], "sai\n")
+    assert wrong.exit_code == 1
+    assert wrong.stderr.splitlines()[-1].startswith("keystore_passphrase")
+
+
+def test_the_directory_file_is_written_where_it_is_wanted(office: Office) -> None:
+    out = office.path / "out.truc"
+    how = ["--folder", str(office.path / "authority"), "--passphrase-file", str(office.secret), "--json"]
+    result = office.invoke([*how, "--out", str(out), "init"])
+    answer = json.loads(result.stdout)
+    assert answer["file"] == str(out)
+    imported, _ = office.imported(answer["root_digest"], out)
+    assert len(imported.accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["show"], "authority_missing"),
+        (["init", "--root-threshold", "2"], "authority_threshold"),
+    ],
+)
+def test_a_refusal_has_a_code_a_text_and_exit_code_1(office: Office, words: list[str], code: str) -> None:
+    answer = office.run(*words, code=1)
+    note_code(code)
+    assert answer["code"] == code
+    assert answer["vi"] != answer["en"]
+    assert answer["next"]
+
+
+def test_a_file_without_a_request_is_no_request(office: Office) -> None:
+    office.run("init")
+    answer = office.run("centre", str(office.path / "authority" / "directory.truc"), code=1)
+    note_code("authority_no_request")
+    assert answer["code"] == "authority_no_request"
+    junk = office.path / "junk.truc"
+    junk.write_bytes(b"\xc1")
+    text = office.run("centre", str(junk), as_json=False, code=1)
+    assert text.startswith("format_malformed")
+
+
+def test_wrong_usage_ends_with_2(office: Office) -> None:
+    office.run("init")
+    office.run("agency", code=2)
+    office.run("agency", "--code", "G12", "--name", "Bộ", code=2)
+    office.run("centre", code=2)
+
+
+def test_an_agencys_request_file_becomes_its_record(office: Office) -> None:
+    office.run("init")
+    office.run("centre", office.request(CENTRE_1))
+    wish = AgencyRequest(created_ms=office.environment.now_ms(), code="G12", names=Names(vi="Bộ"), host="00.01.W00")
+    path = office.path / "agency-request.truc"
+    path.write_bytes(write_file([make_agency_request(wish, [CENTRE_1.signer])]))
+    assert [row["about"] for row in office.run("agency", str(path))["signed"]] == ["truc/agency/1 G12"]
