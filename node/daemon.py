@@ -165,6 +165,7 @@ class Node:
             directory=self.directory,
         )
         self.pump.after_batch.append(self._notice_directory)
+        self.pump.when_recorded.append(self.directory.forget_parties)
 
     def here(self) -> Here:
         """This node at this moment."""
@@ -281,6 +282,7 @@ class Node:
 
     def _commit_failed(self, error: StoreError) -> None:
         """Sessions had advanced on what is not so: begin again from the disk."""
+        self.directory.forget_parties()
         self.links.end_all(error.code)
 
 

@@ -17,10 +17,14 @@ from protocol.directory_import import Imported, import_things
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.entitlement import Purpose
 from protocol.errors import ConfigurationError
-from protocol.limits import DAY_MS, NODE_RECORD_VALID_MAX_MS
+from protocol.limits import CLOCK_SKEW_MS, DAY_MS, NODE_RECORD_VALID_MAX_MS
 from protocol.record import Records
 from protocol.signing import Signed, Signer, Verifier, sign
+from protocol.step import Party
 from protocol.trust import Basis, Court, judge_statement
+
+PARTIES_MAX: Final = 20_000
+"""Remembered agencies; about 1 KB each. A node meets a few thousand correspondents."""
 
 
 class Directory(DirectoryView):
@@ -36,8 +40,42 @@ class Directory(DirectoryView):
     ) -> None:
         assert len(anchor) == 32
         super().__init__(records, cache)
+        self._parties: dict[tuple[str, int | None], list[tuple[int, int, Party]]] = {}
         self.anchor: Final = anchor
         self.verifier: Final = verifier if verifier is not None else Verifier()
+
+    def party(self, code: str, *, at_ms: int, epoch: int | None = None) -> Party | None:
+        """As `DirectoryView.party`, remembered for as long as time changes nothing in it; asked
+        some ten times for every document."""
+        known = self._parties.get((code, epoch), [])
+        for from_ms, until_ms, party in known:
+            if from_ms <= at_ms < until_ms:
+                return party
+        found = super().party(code, at_ms=at_ms, epoch=epoch)
+        if found is not None:
+            if len(self._parties) >= PARTIES_MAX:
+                self._parties.clear()
+            from_ms, until_ms = self._unchanged_around(code, at_ms)
+            self._parties.setdefault((code, epoch), []).append((from_ms, until_ms, found))
+        return found
+
+    def forget_parties(self) -> None:
+        """The directory's records changed, or a change of them was lost."""
+        self._parties.clear()
+
+    def _unchanged_around(self, code: str, at_ms: int) -> tuple[int, int]:
+        """The span around a moment in which the same versions and keys count: between the nearest
+        moments at which any comparison in `protocol/entitlement.py` turns."""
+        agencies = [version.value for version in self.agency_versions(code)]
+        centres = [known.value for host in {record.host for record in agencies} for known in self.centre_versions(host)]
+        turns = [0, 2**63]
+        for created_ms in (*(record.created_ms for record in agencies), *(record.created_ms for record in centres)):
+            turns += [created_ms - CLOCK_SKEW_MS, created_ms + CLOCK_SKEW_MS]
+        keys = [entry for record in agencies for entry in record.keys]
+        keys += [entry for centre in centres for entry in (*centre.keys, *centre.sealing)]
+        for entry in keys:
+            turns += [entry.from_ms - CLOCK_SKEW_MS, entry.from_ms, entry.until_ms]
+        return max(turn for turn in turns if turn <= at_ms), min(turn for turn in turns if turn > at_ms)
 
     def check_anchor(self) -> None:
         """The stored roots begin with the configured anchor, or nothing is stored yet.

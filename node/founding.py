@@ -32,7 +32,7 @@ Entropy = Callable[[int], bytes]
 
 CONFIG_NAME: Final = "node.toml"
 REQUEST_NAME: Final = "centre-request.truc"
-PASSPHRASE_NAME: Final = "passphrase"
+PASSPHRASE_NAME: Final = "passphrase"  # noqa: S105  # a file name
 PASSPHRASE_BYTES: Final = 20
 """160 bits, written as 40 hex digits."""
 KEYS_FOLDER: Final = "keys"
@@ -40,7 +40,7 @@ BACKUP_MARK: Final = "backup-made.json"
 KEYSTORE_COPIES: Final = ("keystore.1", "keystore.2")
 BACKUP_BYTES_MAX: Final = MIB
 
-PASSPHRASE_FILE_VARIABLE: Final = "TRUC_PASSPHRASE_FILE"
+PASSPHRASE_FILE_VARIABLE: Final = "TRUC_PASSPHRASE_FILE"  # noqa: S105  # a variable name
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Set by systemd for `LoadCredential=passphrase:…`."""
 

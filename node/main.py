@@ -52,6 +52,8 @@ _COMMIT_BYTES: Final = 8
 """The mark of a store begins with its last commit number."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+ECHO_MS: Final = 2_000
+"""Terminals and supervisors often send one wish to stop twice."""
 LANGUAGES: Final[tuple[Language, ...]] = ("vi", "en")
 
 
@@ -147,7 +149,7 @@ async def _live(made: _Made, config: Config, serve_api: ServeApi, notify: Notifi
     """Node, then API; at a signal first the API ends its answers, then the node stops."""
     stop = trio.Event()
     async with trio.open_nursery() as outer:
-        await start(outer, _hear_signals, stop, made.log, notify)
+        await start(outer, _hear_signals, stop, made.environment, made.log, notify)
         running: Node = await start(outer, made.run)
         async with trio.open_nursery() as inner:
             await start(inner, serve_api, running, config)
@@ -266,18 +268,27 @@ def _check_own_record(running: Node, log: Log) -> None:
 
 
 async def _hear_signals(
-    stop: trio.Event, log: Log, notify: Notifier, *, task_status: Ready = trio.TASK_STATUS_IGNORED
+    stop: trio.Event,
+    environment: Environment,
+    log: Log,
+    notify: Notifier,
+    *,
+    task_status: Ready = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The first signal stops the node in order, the second one at once."""
+    """The first signal stops the node in order; one that comes later than its echoes, at once."""
+    first_ms = 0
     with trio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()
         async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            notify.say("STOPPING=1")
-            break
-    for wanted in SIGNALS:
-        signal.signal(wanted, signal.SIG_DFL)
-    stop.set()
+            now_ms = environment.monotonic_ms()
+            if stop.is_set() and now_ms - first_ms > ECHO_MS:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            elif not stop.is_set():
+                first_ms = now_ms
+                log.info("stopping", signal=signal.Signals(number).name)
+                notify.say("STOPPING=1")
+                stop.set()
 
 
 def _report(logs: Sequence[Log], error: TrucError) -> int:

@@ -90,6 +90,8 @@ class Pump:
         self.pull: Callable[[BodyRequest], None] = lambda _request: None
         self.listeners: list[Callable[[Event], None]] = []
         self.after_batch: list[Callable[[Step], None]] = []
+        self.when_recorded: list[Callable[[], None]] = []
+        """Called as soon as a `Recorded` change can be read, before it is durable."""
 
     def put(self, given: Input) -> Ticket:
         """Compute a step and hand it over; go on at once.
@@ -97,7 +99,7 @@ class Pump:
         Raises:
             TrucError: the input is refused; nothing was handed over.
         """
-        return self.committer.hand_over(self._compute(given))
+        return self._hand_over(given, self._compute(given))
 
     async def ask(self, given: Input) -> Any:
         """Compute a step and wait for its outcome.
@@ -110,7 +112,7 @@ class Pump:
             step = self._compute(given)
         except TrucError as error:
             step = Step(error=error)
-        return await self.committer.hand_over(step).wait()
+        return await self._hand_over(given, step).wait()
 
     def let_out(self, step: Step) -> None:
         """The step's batch is durable: now it may be seen."""
@@ -122,6 +124,13 @@ class Pump:
             self.pull(request)
         for listener in self.after_batch:
             listener(step)
+
+    def _hand_over(self, given: Input, step: Step) -> Ticket:
+        ticket = self.committer.hand_over(step)
+        if isinstance(given, Recorded):
+            for listener in self.when_recorded:
+                listener()
+        return ticket
 
     def _compute(self, given: Input) -> Step:
         return STEPS[type(given)](self.view, self.here(), given)

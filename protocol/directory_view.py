@@ -23,7 +23,7 @@ from protocol.directory_kinds import (
     DirectoryThing,
     Subject,
 )
-from protocol.entitlement import Known, Purpose, keys_for, state_of
+from protocol.entitlement import Known, Purpose, keys_of, state_of
 from protocol.errors import RequestError, StoreError
 from protocol.limits import CLOCK_SKEW_MS, STATEMENT_BYTES_MAX
 from protocol.record import Records
@@ -220,12 +220,13 @@ class DirectoryView:
 
     def party(self, code: str, *, at_ms: int, epoch: int | None = None) -> Party | None:
         """The agency at present, or as it was under `epoch`, with the keys that count at `at_ms`."""
-        versions = [item for item in self.agency_versions(code) if epoch is None or item.value.epoch == epoch]
-        if not versions:
+        versions = self.agency_versions(code)
+        shown = next((item for item in versions if epoch is None or item.value.epoch == epoch), None)
+        if shown is None:
             return None
-        record = versions[0].value
-        speaking = keys_for(self, code, Purpose.AGENCY, at_ms, epoch=epoch)
-        hosting = keys_for(self, code, Purpose.CENTRE, at_ms, epoch=epoch)
+        record = shown.value
+        speaking = keys_of(self, versions, Purpose.AGENCY, at_ms, epoch=epoch)
+        hosting = keys_of(self, versions, Purpose.CENTRE, at_ms, epoch=epoch)
         return Party(
             code=code,
             state=state_of(record, self.lock(code)).name.lower(),

@@ -84,6 +84,8 @@ class KeySet:
     records: tuple[bytes, ...]
 
     def __or__(self, other: KeySet) -> KeySet:
+        if not self.records and not self.keys:
+            return other
         return KeySet(keys={**self.keys, **other.keys}, records=tuple(dict.fromkeys(self.records + other.records)))
 
 
@@ -243,21 +245,25 @@ def keys_for(lookup: Lookup, code: str, purpose: Purpose, at_ms: int, *, epoch: 
     With `epoch`, only versions of the record under that hosting epoch count, whenever they
     were in force. Empty when no such version, or no key that counts, is known.
     """
-    versions = lookup.agency_versions(code)
-    if epoch is not None:
-        versions = [version for version in versions if version.value.epoch == epoch]
-        judged = list(versions)
+    return keys_of(lookup, lookup.agency_versions(code), purpose, at_ms, epoch=epoch)
+
+
+def keys_of(
+    lookup: Lookup, versions: Sequence[Known[AgencyRecord]], purpose: Purpose, at_ms: int, *, epoch: int | None = None
+) -> KeySet:
+    """As `keys_for`, for an agency whose versions are at hand."""
+    if not versions:
+        return NO_KEYS
+    if epoch is None:
+        judged = _judged_by(versions, at_ms)
     else:
-        judged = _judged_by(versions, at_ms) if versions else []
+        judged = [version for version in versions if version.value.epoch == epoch]
+    revoked = revoked_ids(versions[0].value.keys)
     found = NO_KEYS
     for version in judged:
-        found |= KeySet(keys={}, records=(version.digest,))
-        found |= _speaking_keys(lookup, version.value, purpose, at_ms, revoked=_revoked_now(lookup, code))
+        speaking = _speaking_keys(lookup, version.value, purpose, at_ms, revoked=revoked)
+        found |= KeySet(keys=speaking.keys, records=(version.digest, *speaking.records))
     return found
-
-
-def _revoked_now(lookup: Lookup, code: str) -> frozenset[bytes]:
-    return revoked_ids(lookup.agency_versions(code)[0].value.keys)
 
 
 def _speaking_keys(
