@@ -90,7 +90,8 @@ class Committer:
         on_failure: Callable[[StoreError], None],
     ) -> None:
         """`let_out` is called with every step after its batch; `on_failure` after a batch was
-        lost, when the overlay is already clean: sessions must be reset then."""
+        lost, when the overlay is already clean, and once more when the store takes batches again:
+        sessions must be reset then, for what arrived in between was not taken."""
         self._store: Final = store
         self._environment: Final = environment
         self._signers: Final = signers
@@ -182,13 +183,14 @@ class Committer:
             await self._environment.run_body(self._discard, written.discarded)
 
     def _settle(self, batch: list[Ticket]) -> None:
-        if self.read_only is not None:
-            self._log.info("store_writable")
-            self.read_only = None
+        was_read_only, self.read_only = self.read_only, None
         if batch:
             self._store.view.settle(batch[-1].ticket)
         for ticket in batch:
             self._release(ticket)
+        if was_read_only is not None:
+            self._log.info("store_writable")
+            self._on_failure(was_read_only)
 
     def _release(self, ticket: Ticket) -> None:
         self._let_out(ticket.step)

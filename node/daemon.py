@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from node.access import Access
 from node.body_server import BodyServer
 from node.boxes import Boxes
 from node.clock import ClockWatch
@@ -35,6 +36,7 @@ from node.sender import Sender
 from node.services import Services
 from node.tasks import TaskStatus, start
 from node.transport import ByteStream, Transport
+from node.uploads import Uploads
 from protocol.directory import RecordState
 from protocol.directory_kinds import DirectoryHistory, Subject
 from protocol.errors import ConfigurationError, StoreError, TrucError
@@ -164,6 +166,10 @@ class Node:
             boxes=Boxes(pump=self.pump, store=store, reader=reader),
             directory=self.directory,
         )
+        self.access: Final = Access(
+            pump=self.pump, directory=self.directory, centre=settings.centre, entropy=environment.entropy
+        )
+        self.uploads: Final = Uploads(pump=self.pump, store=store, environment=environment, log=log)
         self.pump.after_batch.append(self._notice_directory)
         self.pump.when_recorded.append(self.directory.forget_parties)
 
@@ -312,6 +318,7 @@ async def run_node(
         await start(nursery, node.pump.committer.run)
         await start(nursery, node.scheduler.run)
         await start(nursery, node.puller.run)
+        await start(nursery, node.uploads.run)
         await start(nursery, node.housekeeping.run)
         nursery.start_soon(node.fatal.watch)
         await start(nursery, node.peers.run)

@@ -46,13 +46,13 @@ class Directory(DirectoryView):
 
     def party(self, code: str, *, at_ms: int, epoch: int | None = None) -> Party | None:
         """As `DirectoryView.party`, remembered for as long as time changes nothing in it; asked
-        some ten times for every document."""
+        some ten times for every document. Successors' keys turn at moments of their own: not kept."""
         known = self._parties.get((code, epoch), [])
         for from_ms, until_ms, party in known:
             if from_ms <= at_ms < until_ms:
                 return party
         found = super().party(code, at_ms=at_ms, epoch=epoch)
-        if found is not None:
+        if found is not None and not any(row.value.successors for row in self.agency_versions(code)):
             if len(self._parties) >= PARTIES_MAX:
                 self._parties.clear()
             from_ms, until_ms = self._unchanged_around(code, at_ms)

@@ -71,9 +71,7 @@ class Founded:
     peer_id: str
 
 
-def found_node(
-    plan: Plan, passphrase: bytes, *, entropy: Entropy, now_ms: int, cost: Cost | None = None
-) -> Founded:
+def found_node(plan: Plan, passphrase: bytes, *, entropy: Entropy, now_ms: int, cost: Cost | None = None) -> Founded:
     """Make the data folder with fresh keys, the configuration and the centre's request.
 
     Raises:
@@ -82,22 +80,35 @@ def found_node(
         ConfigurationError: `config_invalid` (all mistakes of the plan), `file_exists`, `file_unwritable`.
         StoreError: `keystore_exists`, `disk_full`, `store_io`.
     """
-    parse_centre_code(plan.centre)
+    config = check_plan(plan)
     config_path, request_path = plan.folder / CONFIG_NAME, plan.folder / REQUEST_NAME
-    document = config_text(plan).encode()
-    config = parse_config(document, config_path)
     secrets = make_secrets(entropy)
     keyring = keyring_of(secrets)
     request = _request(plan, keyring, now_ms)
-    for path in (config_path, request_path):
-        if path.exists():
-            raise ConfigurationError("file_exists", path=str(path))
     keystore = create_keystore(OsFolder(config.data_dir), passphrase, entropy=entropy, cost=cost)
     keystore.put(secrets, entropy=entropy)
     write_new(request_path, request)
-    write_new(config_path, document)
+    write_new(config_path, config_text(plan).encode())
     peer_id = peer_id_of(keyring.identity_seed)
     return Founded(config=config_path, data=config.data_dir, request=request_path, peer_id=peer_id)
+
+
+def check_plan(plan: Plan) -> Config:
+    """What the plan will be as a configuration; nothing is written, so that a slip costs nothing.
+
+    Raises:
+        RequestError: `centre_code_malformed`.
+        ConfigurationError: `config_invalid` (all mistakes), `file_exists`.
+        StoreError: `keystore_exists`.
+    """
+    parse_centre_code(plan.centre)
+    config = parse_config(config_text(plan).encode(), plan.folder / CONFIG_NAME)
+    for name in (CONFIG_NAME, REQUEST_NAME):
+        if (plan.folder / name).exists():
+            raise ConfigurationError("file_exists", path=str(plan.folder / name))
+    if any((config.data_dir / KEYS_FOLDER / name).exists() for name in KEYSTORE_COPIES):
+        raise StoreError("keystore_exists")
+    return config
 
 
 def make_passphrase(folder: Path, *, entropy: Entropy) -> Path:
@@ -126,9 +137,7 @@ def config_text(plan: Plan) -> str:
 # --- the keystore ---------------------------------------------------------------------------
 
 
-def find_passphrase(
-    credential: Path | None, variables: Mapping[str, str], ask: Callable[[], str] | None
-) -> bytes:
+def find_passphrase(credential: Path | None, variables: Mapping[str, str], ask: Callable[[], str] | None) -> bytes:
     """The keystore's passphrase: from the configured file, from systemd's credentials, from the file
     that an environment variable names, else from a person.
 

@@ -16,10 +16,11 @@ from node.logs import Log
 from node.puller import pull_token
 from node.pump import Pump
 from node.tasks import Ready
+from node.upload_stream import TOKEN_MARK
 from protocol.errors import StoreError
 from protocol.limits import DAY_MS
 from protocol.record import Body, Delete
-from protocol.records import Happening, Pull, Upload
+from protocol.records import Happening, Pull
 from protocol.step import Recorded
 from storage.store import Store
 
@@ -28,7 +29,7 @@ EVENTS_KEPT_MS: Final = 35 * DAY_MS
 """DECISIONS: events are kept 35 days."""
 SLICE: Final = 256
 UNDER_WAY_MAX: Final = 100_000
-"""Pulls and uploads under way; far above what windows and quotas let in."""
+"""Pulls under way; far above what windows and quotas let in."""
 
 
 class Housekeeping:
@@ -62,13 +63,11 @@ class Housekeeping:
         await self._segments()
 
     async def _partial_bodies(self) -> None:
-        """Partly arrived bodies that no pull and no upload remembers."""
-        records = self._pump.view.records
-        pulls, uploads = records.scan(Pull, limit=UNDER_WAY_MAX), records.scan(Upload, limit=UNDER_WAY_MAX)
+        """Partly arrived bodies that no pull remembers; those of uploads are `node/uploads.py`'s."""
+        pulls = self._pump.view.records.scan(Pull, limit=UNDER_WAY_MAX)
         known = {pull_token(part.digest) for pull in pulls for part in pull.parts}
-        known |= {upload.token for upload in uploads}
         for token in await self._environment.run_body(self._store.bodies.partial_tokens):
-            if token not in known:
+            if token not in known and not token.startswith(TOKEN_MARK):
                 await self._environment.run_body(self._store.bodies.drop_partial, token)
 
     async def _orphans(self) -> None:

@@ -26,7 +26,7 @@ from protocol.part_name import check_part_names
 from protocol.records import Upload
 from protocol.sealing import PartSealer, keyed_index, sealed_size, vault_open, vault_subkey
 from protocol.sending import DocumentAccepted, remembered
-from protocol.step import Caller, SealedPart, Submitted
+from protocol.step import Caller, Recorded, SealedPart, Submitted
 from storage.bodies import SMALL_BODY_BYTES_MAX
 from storage.store import Store
 
@@ -105,11 +105,22 @@ class Intake:
         request = self._request_digest(issuer, recipients, submission)
         known = self._answered_before(caller, key, request, submission)
         if known is not None:
-            return known
+            return await self._when_durable(known)
         self._check(submission)
-        parts = await self._parts(caller, submission.parts)
+        try:
+            parts = await self._parts(caller, submission.parts)
+        except RequestError:  # the same request, a moment ahead of this one, may have taken the uploads
+            known = self._answered_before(caller, key, request, submission)
+            if known is None:
+                raise
+            return await self._when_durable(known)
         submitted = self._submitted(caller, key, submission, issuer, recipients, request, parts)
         accepted: DocumentAccepted = await self._pump.ask(submitted)
+        return accepted
+
+    async def _when_durable(self, known: DocumentAccepted) -> DocumentAccepted:
+        """The first answer may still be on its way to the disk."""
+        accepted: DocumentAccepted = await self._pump.ask(Recorded(changes=(), why="repeat", reply=known))
         return accepted
 
     # --- checks -------------------------------------------------------------------------------

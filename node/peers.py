@@ -172,8 +172,8 @@ class Peers:
         try:
             with trio.fail_after(OPEN_S):
                 return await self._transport.open_stream(centre, exchange.PROTOCOL)
-        except trio.TooSlowError as error:
-            await self._transport.drop(centre)
+        except (NetworkError, trio.TooSlowError) as error:
+            await self._transport.drop(centre)  # a connection that takes no stream is none
             raise NetworkError("unreachable", centre=centre, reason="no_stream") from error
 
     def _failed(self, peer: Peer, error: NetworkError) -> None:
@@ -196,6 +196,8 @@ class Peers:
             nursery.cancel_scope.cancel()
 
     async def _wake_when_connected(self, peer: Peer) -> None:
+        """A new connection is a sign of life; one that still stands is not."""
+        await self._transport.disconnected(peer.centre)
         await self._transport.connected(peer.centre)
         peer.wake.set()
 

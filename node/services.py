@@ -18,6 +18,7 @@ from node.intake import Intake, Submission, check_key
 from node.pump import Pump
 from protocol.acting import ReceiptMade
 from protocol.directory_import import Imported
+from protocol.draft import Draft
 from protocol.encoding import lp
 from protocol.errors import RequestError, TrucError
 from protocol.sending import DocumentAccepted
@@ -100,7 +101,9 @@ class Services:
         if "admin" not in caller.rights:
             raise RequestError("right_missing", right="admin")
         imported = self.directory.take_file(file, now_ms)
-        await self._pump.ask(Recorded(changes=tuple(imported.changes), why="directory"))
+        draft = Draft(self._pump.view, self._pump.here())
+        draft.audit(caller, "directory import", "", f"{len(imported.accepted)} accepted")
+        await self._pump.ask(Recorded(changes=(*imported.changes, *draft.step().changes), why="directory"))
         return imported
 
 

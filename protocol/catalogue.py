@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from protocol.catalogue_api import ROWS as _API
 from protocol.catalogue_delivery import ROWS as _DELIVERY
 from protocol.catalogue_entry import Entry
 from protocol.catalogue_entry import row as _row
@@ -537,6 +538,9 @@ _COMMAND: Final = (
     _row("configuration", 500, "internal_error",
          "Lỗi trong chính phần mềm này ({reason}).", "A fault of this software itself ({reason}).",
          "Gửi nhật ký cho nơi phát hành phần mềm.", "Send the log to the software's makers."),
+    _row("configuration", 422, "url_malformed",
+         "“{url}” không phải địa chỉ của một nút.", "“{url}” is not the address of a node.",
+         "Viết như http://127.0.0.1:4680 hoặc https://may:4643.", "Write it like http://127.0.0.1:4680 or https://host:4643."),
     _row("network", 503, "node_unreachable",
          "Không nối được với nút tại {where}: {reason}.", "The node cannot be reached at {where}: {reason}.",
          "Kiểm tra nút có đang chạy không (truc run), hoặc nêu --socket, --url.", "Check that the node runs (truc run), or give --socket or --url."),
@@ -547,7 +551,7 @@ _COMMAND: Final = (
 
 _ROWS: Final = (
     *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
-    *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY,
+    *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API,
 )
 
 CATALOGUE: Final[dict[str, Entry]] = {entry.code: entry for entry in _ROWS}

@@ -41,7 +41,8 @@ _ACCESS: Final = (
 _UPLOADS: Final = (
     row("request", 404, "upload_missing",
         "Không có tệp tải lên nào mang mã này.", "There is no upload with this id.",
-        "Tải lên lại từ đầu; tệp tải lên được giữ 24 giờ.", "Upload from the beginning; uploads are kept for 24 hours."),
+        "Tải lên lại từ đầu; tệp tải lên được giữ 24 giờ.",
+        "Upload from the beginning; uploads are kept for 24 hours."),
     row("request", 400, "upload_id_malformed",
         "Mã tải lên phải gồm 1 đến {limit} ký tự A–Z a–z 0–9 _ -.",
         "An upload id has 1 to {limit} characters of A–Z a–z 0–9 _ -.",
@@ -54,7 +55,8 @@ _UPLOADS: Final = (
         "Gửi tiêu đề Upload-Length, hoặc Content-Length cho cả tệp.",
         "Send the header Upload-Length, or a Content-Length for the whole file."),
     row("request", 413, "upload_length_too_large",
-        "Tệp dài {size} byte, vượt giới hạn {limit} byte.", "The file is {size} bytes long; the limit is {limit} bytes.",
+        "Tệp dài {size} byte, vượt giới hạn {limit} byte.",
+        "The file is {size} bytes long; the limit is {limit} bytes.",
         "Chia nhỏ tệp.", "Split the file."),
     row("request", 409, "upload_length_differs",
         "Tệp này đã được khai {total} byte.", "This upload was declared to have {total} bytes.",
@@ -114,7 +116,8 @@ _REQUESTS: Final = (
         "Không có byte nào đến trong {seconds} giây.", "No byte came for {seconds} seconds.",
         "Gửi lại; với tệp lớn, tải tiếp từ Upload-Offset.", "Send it again; large files go on from Upload-Offset."),
     row("request", 408, "header_slow",
-        "Tiêu đề của yêu cầu không đến đủ trong {seconds} giây.", "The headers were not complete within {seconds} seconds.",
+        "Tiêu đề của yêu cầu không đến đủ trong {seconds} giây.",
+        "The headers were not complete within {seconds} seconds.",
         "Gửi lại.", "Send it again."),
     row("request", 431, "header_too_long",
         "Tiêu đề của yêu cầu dài hơn {limit} byte.", "The headers are longer than {limit} bytes.",
@@ -129,8 +132,10 @@ _REQUESTS: Final = (
         "Không có văn bản hay lần gửi nào mang mã này.", "There is no document or consignment with this id.",
         "Kiểm tra mã.", "Check the id."),
     row("store", 500, "internal",
-        "Nút gặp lỗi bên trong; chi tiết nằm trong nhật ký.", "The node met an internal error; the log has the details.",
-        "Thử lại; nếu vẫn lỗi, gửi nhật ký cho người quản trị.", "Try again; if it stays, give the log to the administrator."),
+        "Nút gặp lỗi bên trong; chi tiết nằm trong nhật ký.",
+        "The node met an internal error; the log has the details.",
+        "Thử lại; nếu vẫn lỗi, gửi nhật ký cho người quản trị.",
+        "Try again; if it stays, give the log to the administrator."),
 )
 
 _LISTENERS: Final = (
@@ -145,7 +150,8 @@ _LISTENERS: Final = (
         "Sửa api.unix_group, hoặc thêm người dùng của nút vào nhóm.",
         "Correct api.unix_group, or add the node's user to the group."),
     row("configuration", 500, "tls_unusable",
-        "Không dùng được chứng thư hoặc khóa TLS {path}: {reason}.", "The TLS certificate or key {path} cannot be used: {reason}.",
+        "Không dùng được chứng thư hoặc khóa TLS {path}: {reason}.",
+        "The TLS certificate or key {path} cannot be used: {reason}.",
         "Kiểm tra hai tệp trong [api.tls].", "Check the two files in [api.tls]."),
     row("configuration", 503, "tls_expired",
         "Chứng thư TLS {path} đã hết hạn hoặc chưa có hiệu lực ({reason}).",
@@ -159,11 +165,12 @@ _LISTENERS: Final = (
         "Danh bạ chưa giao cơ quan nào cho nút này.", "The directory names no agency that this node hosts.",
         "Nhập danh bạ mới nhất, hoặc hỏi cơ quan quản lý.", "Import the newest directory, or ask the registrar."),
     row("configuration", 503, "clock_suspicious",
-        "Đồng hồ của nút không đáng tin; nút không xét thời hạn.", "The clock cannot be trusted; nothing is judged by time.",
+        "Đồng hồ của nút không đáng tin; nút không xét thời hạn.",
+        "The clock cannot be trusted; nothing is judged by time.",
         "Sửa đồng hồ máy.", "Correct the machine's clock."),
     row("configuration", 503, "stopping",
         "Nút đang dừng.", "The node is stopping.",
         "Thử lại sau khi nút khởi động.", "Try again when it has started."),
 )
 
-API_ROWS: Final = (*_ACCESS, *_UPLOADS, *_REQUESTS, *_LISTENERS)
+ROWS: Final = (*_ACCESS, *_UPLOADS, *_REQUESTS, *_LISTENERS)

@@ -96,6 +96,13 @@ class _Stream:
         self._held += view[start:]
         return turned
 
+    def more(self) -> list[bytes]:
+        """The caller knows that more octets follow: a full chunk need not be held back."""
+        if len(self._held) < self._chunk_bytes:
+            return []
+        turned, self._held = [self._next(self._held)], b""
+        return turned
+
     def last(self) -> bytes:
         assert not self.closed, "this stream is finished"
         self.closed = True
@@ -130,6 +137,11 @@ class PartSealer:
         self._plain.update(plain)
         self.plain_size += len(plain)
         return self._sealed(chunks)
+
+    def more_follows(self) -> bytes:
+        """The caller promises further plain bytes: a full chunk is given out, which `feed` holds
+        back because it might have been the last."""
+        return self._sealed(self._stream.more())
 
     def finish(self) -> bytes:
         """The last sealed chunk; the sealer is used up."""
@@ -176,11 +188,15 @@ class PartOpener:
         Raises:
             TrustError: `part_damaged`; the opener is used up.
         """
-        try:
-            return self._opened(b"".join(self._stream.feed(sealed)))
-        except InvalidTag as error:
-            self._stream.closed = True
-            raise TrustError("part_damaged", chunk=self._stream.chunks - 1) from error
+        return self._turned(lambda: self._stream.feed(sealed))
+
+    def more_follows(self) -> bytes:
+        """The caller knows that further chunks exist: a full one is opened that `feed` holds back.
+
+        Raises:
+            TrustError: `part_damaged`; the opener is used up.
+        """
+        return self._turned(self._stream.more)
 
     def finish(self) -> bytes:
         """The plain bytes of the last chunk; the opener is used up.
@@ -201,6 +217,13 @@ class PartOpener:
     def plain_digest(self) -> bytes:
         """SHA-256 of the plain bytes returned so far."""
         return self._plain.digest()
+
+    def _turned(self, turn: Callable[[], list[bytes]]) -> bytes:
+        try:
+            return self._opened(b"".join(turn()))
+        except InvalidTag as error:
+            self._stream.closed = True
+            raise TrustError("part_damaged", chunk=self._stream.chunks - 1) from error
 
     def _opened(self, plain: bytes) -> bytes:
         self._plain.update(plain)

@@ -85,6 +85,7 @@ def submit(view: View, here: Here, submitted: Submitted) -> Step:
     if known is not None:
         return Step(reply=known)
     parties = _check_parties(view, here, submitted)
+    _check_uploads(view, submitted)
     _check_not_sent_before(view, submitted)
     return _own(Draft(view, here), submitted, parties)
 
@@ -137,6 +138,20 @@ def _issuer_findings(view: View, here: Here, issuer: str) -> list[RequestError]:
     if party.state != "active":
         return [RequestError("issuer_not_active", field="issuer", agency=issuer, state=party.state)]
     return []
+
+
+def _check_uploads(view: View, submitted: Submitted) -> None:
+    """One document per upload: another one may have taken it since the border looked."""
+    seen: set[str] = set()
+    for index, part in enumerate(submitted.parts):
+        if not part.upload_id:
+            continue
+        field = f"parts[{index}].upload_id"
+        if part.upload_id in seen:
+            raise RequestError("upload_repeated", field=field)
+        seen.add(part.upload_id)
+        if view.records.get(Upload, submitted.caller.system, part.upload_id) is None:
+            raise RequestError("upload_unknown", field=field, upload=part.upload_id)
 
 
 def _check_not_sent_before(view: View, submitted: Submitted) -> None:

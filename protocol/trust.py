@@ -9,7 +9,7 @@ of keys or host without an endorsement is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -162,7 +162,7 @@ def accept_root(signed: Signed, court: Court) -> Accepted:
     if root.version > present.version + 1:
         raise NotNow("directory_root_gap", known=present.version, found=root.version)
     if root.version <= present.version:
-        _refuse_older_root(signed, root, versions[0], court)
+        _refuse_older_root(signed, root, versions, court)
     before = signers_of(
         signed,
         role_keys(present, ROLE_ROOT, root.created_ms),
@@ -179,10 +179,18 @@ def _own_threshold(signed: Signed, root: Root, court: Court) -> tuple[bytes, ...
     return signers_of(signed, keys, court.verifier, needed=root.role(ROLE_ROOT).threshold)
 
 
-def _refuse_older_root(signed: Signed, root: Root, present: Known[Root], court: Court) -> None:
-    """Only what the threshold really signed can prove a fork."""
-    _own_threshold(signed, root, court)
-    same = root.version == present.value.version
+def _refuse_older_root(signed: Signed, root: Root, versions: Sequence[Known[Root]], court: Court) -> None:
+    """Only what the keys entitled to make that version really signed can prove a fork.
+
+    They are those of the version before it, or for the anchor its own.
+    """
+    known = {version.value.version: version.value for version in versions}
+    entitled = known.get(root.version - 1, known.get(root.version))
+    if entitled is None:  # older than the anchor
+        raise TrustError("directory_rollback", registrar=ROLE_ROOT, code="")
+    keys = role_keys(entitled, ROLE_ROOT, root.created_ms)
+    signers_of(signed, keys, court.verifier, needed=entitled.role(ROLE_ROOT).threshold)
+    same = root.version == versions[0].value.version
     raise TrustError("directory_fork" if same else "directory_rollback", registrar=ROLE_ROOT, code="")
 
 

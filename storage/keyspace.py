@@ -107,7 +107,7 @@ def read_record(record: type[R], at: bytes, value: bytes) -> R:
     content = open_value(at, value)
     kind: Kind[R] = KINDS[record]
     try:
-        return kind.format.decode(content)
+        return kind.format.recall(content)
     except FormatError as error:
         raise StoreError("record_damaged", key=at.hex()) from error
 

@@ -113,9 +113,10 @@ async def read_exactly(stream: ByteStream, size: int) -> bytes:
 
 async def exchange(stream: ByteStream, content: bytes) -> bytes:
     """Write and read at the same time; the echo."""
+
     async def write() -> None:
-        for start in range(0, len(content), 65_507):
-            await stream.write(content[start : start + 65_507])
+        for offset in range(0, len(content), 65_507):
+            await stream.write(content[offset : offset + 65_507])
         await stream.close()
 
     async with trio.open_nursery() as nursery:

@@ -56,6 +56,10 @@ class Desk:
             system=agency.encode().ljust(16, b"."), actor="sim", agencies=frozenset({agency}), rights=RIGHTS
         )
 
+    async def opened(self) -> None:
+        """Return when there is a node to ask."""
+        await self._machine.alive.wait()
+
     async def submit(self, sending: Sending) -> str:
         """Hand a document in; its id."""
         submission = Submission(

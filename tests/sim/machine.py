@@ -56,6 +56,10 @@ class Machine:
         self.node: Node | None = None
         self.offset_ms = 0
         self.slow_down = 1.0
+        self.may_live = trio.Event()
+        self.may_live.set()
+        self.alive = trio.Event()
+        """Set while there is a node to ask."""
         self.lives = 0
         self.lines: Final[list[dict[str, Any]]] = []
         """What the node logged at level error, over all lives; everything when a story is told."""
@@ -115,6 +119,8 @@ class Machine:
         store = open_on(self.disk.key_value(), self.disk.folder(), roll_bytes=ROLL_BYTES)
         async with trio.open_nursery() as nursery:
             self.node = await start(nursery, self._serve, store)
+            if not self._dying:
+                self.alive.set()
 
     async def _serve(self, store: Any, *, task_status: Any) -> None:
         environment, transport = self._environment, self._transport
@@ -187,6 +193,8 @@ class Machine:
 
     def _end_calls(self) -> None:
         self.node = None
+        if self.alive.is_set():
+            self.alive = trio.Event()
         for scope in self._callers:
             scope.cancel()
 
@@ -195,7 +203,7 @@ class Machine:
         codes = {cause.code for cause in _leaves(error) if isinstance(cause, StoreError)}
         explained = bool(codes) and all(isinstance(cause, StoreError) for cause in _leaves(error))
         if not self._dying and not (explained and codes <= FAULTS_OF_DISK):
-            self._plan.verdict.object(Sentence.BROKEN, f"{self.name} ended: {_places(error)}")
+            self._plan.verdict.objects(Sentence.BROKEN, f"{self.name} ended: {_places(error)}")
 
     # --- small things that happen to it ---------------------------------------------------------
 

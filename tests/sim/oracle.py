@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import trio
+
 from protocol.body_digest import BodyHasher
 from protocol.consignment import CONSIGNMENT, Consignment
 from protocol.delivery import SenderState
@@ -42,6 +44,7 @@ from tests.sim.notebook import Arrived, Notebook, Sending
 from tests.sim.verdict import Sentence, Verdict
 
 THING_BYTES_MAX: Final = 128 * 1024
+DAY_SECONDS: Final = 86_400
 EXPIRED: Final = frozenset({"expired_unsent", "expired_unconfirmed"})
 
 
@@ -115,7 +118,10 @@ class Oracle:
             self._require(len(arrived) <= 1, Sentence.TWICE, f"{where} is {len(arrived)} consignments")
             if state == "expired_unsent":
                 self._require(not arrived, Sentence.FORGOTTEN, f"{where} is called unsent and has arrived")
-            elif state != "expired_unconfirmed":
+            if state in EXPIRED:
+                due = bool(sending.expires_days) and trio.current_time() >= sending.expires_days * DAY_SECONDS
+                self._require(due, Sentence.FORGOTTEN, f"{where} has expired before its time")
+            else:
                 met = bool(arrived) and arrived[0].digests == sending.digests
                 self._require(met, Sentence.FORGOTTEN, f"{where} is {state or 'unseen'} and was not met whole")
                 self._judge_answers(sending, recipient, arrived)
@@ -197,7 +203,7 @@ class Oracle:
                 chain.append((RECEIPT.decode(signed.statement), signed.digest))
             verify_chain(consignment, statement.digest, chain)
         except (TrucError, AssertionError) as error:
-            self._verdict.object(Sentence.CHAIN, f"{where} on {entry.consignment.hex()[:12]}: {error}")
+            self._verdict.objects(Sentence.CHAIN, f"{where} on {entry.consignment.hex()[:12]}: {error}")
 
     def _thing(self, durable: Durable, digest: bytes) -> Signed:
         thing = durable.get(Thing, digest)

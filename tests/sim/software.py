@@ -21,7 +21,7 @@ from tests.sim.verdict import Sentence, Verdict
 
 PATIENCE_SECONDS: Final = 60.0
 """A call that is not answered by then is repeated, as an HTTP client would."""
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 300.0
 """How long one look into the inbox waits for something new."""
 RETRY_SECONDS: Final = 3.0
 ANSWERS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5, 6), (3, 5, 6), (4, 6), (6,), (2,), (3, 3, 6))
@@ -87,7 +87,7 @@ class Software:
                 with trio.fail_after(PATIENCE_SECONDS):
                     document = await self._desk.submit(sending)
             except RequestError as error:
-                self._verdict.object(Sentence.REFUSED, f"{sending.key} was refused: {error}")
+                self._verdict.objects(Sentence.REFUSED, f"{sending.key} was refused: {error}")
                 sending.refused = error.code
                 return
             except (TrucError, NodeGone, trio.TooSlowError):
@@ -207,7 +207,9 @@ class Software:
                 hidden = error.code == "consignment_unknown"
                 self._verdict.require(hidden, Sentence.FOREIGN, f"prying was answered {error.code}")
             else:
-                self._verdict.object(Sentence.FOREIGN, f"{self.notebook.agency} reached {foreign}")
+                self._verdict.objects(Sentence.FOREIGN, f"{self.notebook.agency} reached {foreign}")
 
     async def _pause(self) -> None:
+        """After an error or a broken connection: try again a little later, when somebody is there."""
         await trio.sleep(RETRY_SECONDS * (0.5 + self._chance.random()))
+        await self._desk.opened()

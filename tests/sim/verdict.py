@@ -45,7 +45,7 @@ class Verdict:
     story: list[str] | None = None
     """Every note in full, when somebody wants to read it."""
 
-    def object(self, sentence: Sentence, detail: str) -> None:
+    def objects(self, sentence: Sentence, detail: str) -> None:
         """Something that must never happen has happened."""
         if len(self.objections) < OBJECTIONS_MAX:
             self.objections.append(f"{sentence.name}: {sentence.value}: {detail} (at {trio.current_time():.3f} s)")
@@ -53,7 +53,7 @@ class Verdict:
     def require(self, holds: bool, sentence: Sentence, detail: str) -> None:
         """Object unless it holds."""
         if not holds:
-            self.object(sentence, detail)
+            self.objects(sentence, detail)
 
     def note(self, *what: object) -> None:
         """A decision, for the trace. Never bytes that HPKE has drawn, nor anything that depends on them."""

@@ -49,7 +49,7 @@ class WireWatch:
             try:
                 frames = session.receive(piece)
             except TrucError as error:
-                self._verdict.object(Sentence.BROKEN, f"{sender} sent what is no exchange: {error}")
+                self._verdict.objects(Sentence.BROKEN, f"{sender} sent what is no exchange: {error}")
                 return
             for frame in frames:
                 self._frame(sender, receiver, frame)
@@ -119,7 +119,7 @@ class WireWatch:
         self._verdict.require(chained, Sentence.EARLY, f"receipt {receipt.sequence} of {_short(place[0])} unchained")
         entry = durable.get(Incoming, receipt.consignment)
         if entry is None:
-            self._verdict.object(Sentence.EARLY, f"receipt for {_short(place[0])}, which {sender} does not hold")
+            self._verdict.objects(Sentence.EARLY, f"receipt for {_short(place[0])}, which {sender} does not hold")
         elif entry.wrapped_key:  # not retired yet
             whole = durable.get(SealedHeader, entry.envelope) and all(durable.has_body(p.digest) for p in entry.parts)
             self._verdict.require(bool(whole), Sentence.EARLY, f"receipt for {_short(place[0])} without its parts")

@@ -35,6 +35,12 @@ LOOK_SECONDS: Final = 5.0
 BACK_SECONDS: Final = (0.5, 45.0)
 """A node that died lives again after so long."""
 MARKER: Final = "BÍ MẬT"
+ABSENT_SECONDS: Final = 25 * 3_600.0
+"""Longer than the shortest life of a document, a day."""
+QUIET: Final[Mapping[str, Any]] = {"ping_s": 600, "dead_s": 1_800, "backoff_max_s": 1_800}
+"""Settings for a world that waits for a day: a ping every 20 s would cost more than all the rest."""
+LARGE_PARTS: Final = (600_000, 700_000)
+"""Two of these make an envelope whose bodies are files."""
 SIZES: Final = ((0, 0), (1, 200), (200, 5_000), (5_000, 60_000), (60_000, 66_000), (66_000, 300_000))
 SIZE_WEIGHTS: Final = (1, 6, 6, 3, 1, 2)
 
@@ -49,6 +55,8 @@ class WorldShape:
     """Length of the faulty phase."""
     fault_pause: float = 12.0
     faults: bool = True
+    absence: bool | None = None
+    """One machine stays away for longer than some documents live; None: every fifth seed."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -87,6 +95,7 @@ class World:
         self.shape: Final = shape
         self.seed: Final = seed
         self.chance: Final = Random(seed)
+        self.has_absence: Final = seed % 5 == 0 if shape.absence is None else shape.absence
         self.verdict: Final = Verdict(story=[] if story else None)
         self.network: Final = MemoryNetwork(self._own_chance())
         self.hosting: Final = hosting(shape.nodes, self.chance)
@@ -112,12 +121,9 @@ class World:
 
     def _make_machines(self) -> dict[str, Machine]:
         addresses = {centre: (f"/ip4/10.0.0.{n}/tcp/4601",) for n, centre in enumerate(self.hosting, 1)}
+        settings = {**(QUIET if self.has_absence else {}), **self.shape.settings}
         plan = Plan(
-            tree=self.tree,
-            network=self.network,
-            verdict=self.verdict,
-            settings=self.shape.settings,
-            addresses=addresses,
+            tree=self.tree, network=self.network, verdict=self.verdict, settings=settings, addresses=addresses
         )
         return {name: Machine(self.tree.centres[name], plan, self._own_chance()) for name in self.hosting}
 
@@ -149,6 +155,8 @@ class World:
                 software.knows(self.sendings)
                 nursery.start_soon(software.run, starts[agency])
             await self._faulty_phase()
+            if self.has_absence:
+                await self._absence()
             await self._settle()
             nursery.cancel_scope.cancel()
         self._judge()
@@ -157,15 +165,19 @@ class World:
     def plan_sendings(self) -> dict[str, list[tuple[float, Sending]]]:
         """Who sends what to whom and when; drawn once, from the seed."""
         starts: dict[str, list[tuple[float, Sending]]] = {agency: [] for agency in self.host_of}
+        seconds = self.shape.seconds * (2 if self.has_absence else 1)
         for index in range(self.shape.documents):
             sending = make_sending(self.chance, index, sorted(self.host_of))
+            if self.has_absence and self.chance.random() < 0.5:
+                sending.expires_days = 1
             self.sendings.append(sending)
-            starts[sending.issuer].append((self.chance.random() * self.shape.seconds, sending))
+            starts[sending.issuer].append((self.chance.random() * seconds, sending))
         return starts
 
     async def keep_alive(self, machine: Machine) -> None:
         """Whoever watches over the node starts it again whenever it has ended."""
         while True:
+            await machine.may_live.wait()
             await machine.live()
             await trio.sleep(self.chance.uniform(*BACK_SECONDS) if self._faulty else BACK_SECONDS[0])
 
@@ -179,6 +191,16 @@ class World:
         self.faults.mend()
         self.verdict.note("mended")
 
+    async def _absence(self) -> None:
+        """One machine is away while documents for it expire; half of them are handed in only then."""
+        away = self.chance.choice(list(self.machines.values()))
+        away.may_live = trio.Event()
+        away.lose_power()
+        self.verdict.note("away", away.name)
+        await trio.sleep(ABSENT_SECONDS)
+        away.may_live.set()
+        self.verdict.note("back", away.name)
+
     async def _settle(self) -> None:
         """Look now and then whether anything is open; it must end in bounded time."""
         with trio.move_on_after(SETTLE_SECONDS):
@@ -187,7 +209,7 @@ class World:
                 await trio.sleep(LOOK_SECONDS)
         ends = self.oracle.open_ends()
         if ends:
-            self.verdict.object(Sentence.STUCK, "; ".join(ends[:5]))
+            self.verdict.objects(Sentence.STUCK, "; ".join(ends[:5]))
         self.verdict.note("settled", len(ends))
 
     def look_at_bounds(self) -> None:
@@ -205,11 +227,11 @@ class World:
         self.oracle.judge()
         self.oracle.look_for_clear_text(self.markers)
         for error in self.network.errors:
-            self.verdict.object(Sentence.BROKEN, f"a stream's task failed: {error!r}")
+            self.verdict.objects(Sentence.BROKEN, f"a stream's task failed: {error!r}")
         for machine in self.machines.values():
             for line in machine.lines:
                 if line["event"] == "stream_failed":
-                    self.verdict.object(Sentence.BROKEN, f"{machine.name}: {line}")
+                    self.verdict.objects(Sentence.BROKEN, f"{machine.name}: {line}")
 
     def outcome(self) -> Outcome:
         """Everything worth telling."""
@@ -246,13 +268,19 @@ def make_sending(chance: Random, index: int, agencies: Sequence[str]) -> Sending
         issuer=issuer,
         recipients=tuple(chance.sample(others, count)),
         subject=f"{MARKER} {index}",
-        parts=tuple(_content(chance) for _ in range(chance.choice((1, 1, 1, 2, 3)))),
+        parts=_contents(chance),
         lane=chance.choice((0, 0, 0, 1, 2, 3)),
         number=str(index + 1) if chance.random() < 0.7 else "",
     )
 
 
-def _content(chance: Random) -> bytes:
-    low, high = chance.choices(SIZES, SIZE_WEIGHTS)[0]
-    size = chance.randint(low, high)
+def _contents(chance: Random) -> tuple[bytes, ...]:
+    if chance.random() < 0.04:
+        return tuple(_content(chance, LARGE_PARTS) for _ in range(2))
+    bounds = chance.choices(SIZES, SIZE_WEIGHTS, k=chance.choice((1, 1, 1, 2, 3)))
+    return tuple(_content(chance, one) for one in bounds)
+
+
+def _content(chance: Random, bounds: tuple[int, int]) -> bytes:
+    size = chance.randint(*bounds)
     return (b"MARKED-CONTENT" + chance.randbytes(size))[:size]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from node.directory import Directory, make_node_record
-from protocol.directory import NODE, NodeRecord
+from protocol.directory import NODE, NodeRecord, RecordState
 from protocol.directory_view import DirectoryView
 from protocol.entitlement import Purpose
 from protocol.errors import ConfigurationError, FormatError, NotNow
 from protocol.limits import DAY_MS
 from protocol.record import Records
-from protocol.signing import sign
+from protocol.signing import Ed25519Signer, sign
 from protocol.staged import Staged
 from storage.kv import MemoryKeyValue
 from storage.view import OverlayView
 from tests.support.errors import expects
-from tests.support.tree import TREE_READY_MS, Tree
+from tests.support.tree import START_MS, TREE_READY_MS, Tree, entry_of, key_seed
 
 
 @pytest.fixture
@@ -105,3 +105,32 @@ def test_the_nodes_own_record_is_taken_like_any_other(tree: Tree) -> None:
     assert found.value == NODE.decode(signed.statement)
     assert isinstance(found.value, NodeRecord)
     assert found.value.until_ms == TREE_READY_MS + DAY_MS
+
+
+def test_a_remembered_party_is_what_would_be_read_anew_at_every_turn_of_time(tree: Tree) -> None:
+    short = Ed25519Signer(key_seed(1, "short"))
+    begin, end = START_MS + DAY_MS // 2, START_MS + 2 * DAY_MS
+    tree.add_agency("G13", "00.02.W00", keys=(entry_of(short, from_ms=begin, until_ms=end),))
+    tree.clock_ms += DAY_MS
+    tree.publish(tree.next_agency("G22.99", host="00.02.W00", epoch=2), tree.centres["00.01.W00"].signer)
+    tree.publish(tree.next_agency("G12", state=RecordState.CLOSED, successors=("G13",)))
+    records = tree.records(START_MS + 5 * DAY_MS)
+    directory, fresh = Directory(records, anchor=tree.anchor), DirectoryView(records)
+    turns = [begin, end, tree.clock_ms, tree.agencies["G22.99"].created_ms, tree.agencies["G13"].created_ms]
+    moments = [turn + step for turn in turns for step in (-300_001, -300_000, -1, 0, 1, 299_999, 300_000, 300_001)]
+    for code in ("G13", "G22.99", "G12", "H99"):
+        for epoch in (None, 1, 2):
+            for at_ms in (*moments, *reversed(moments)):
+                assert directory.party(code, at_ms=at_ms, epoch=epoch) == fresh.party(code, at_ms=at_ms, epoch=epoch)
+
+
+def test_a_changed_record_shows_after_parties_are_forgotten(tree: Tree) -> None:
+    records = tree.records()
+    directory = Directory(records, anchor=tree.anchor)
+    assert directory.party("G12", at_ms=TREE_READY_MS) is directory.party("G12", at_ms=TREE_READY_MS + 1)
+    tree.publish(tree.next_agency("G12", state=RecordState.LOCKED))
+    records.stage(directory.take(tree.things, TREE_READY_MS).changes)
+    directory.forget_parties()
+    party = directory.party("G12", at_ms=TREE_READY_MS)
+    assert party is not None
+    assert party.state == "locked"

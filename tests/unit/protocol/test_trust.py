@@ -131,6 +131,25 @@ def test_fork_of_the_root_is_told_only_when_the_threshold_really_signed_it() -> 
         judge(tree.sign(ROOT, other, tree.root_signers), court(tree))
     with expects("directory_signer_unknown", NotNow):
         judge(tree.sign(ROOT, other, (STRANGER,)), court(tree))
+    foreign = Tree.bare(2)
+    with expects("directory_signer_unknown", NotNow):
+        judge(foreign.signed[0], court(tree))
+
+
+def test_fork_of_a_later_root_is_proved_by_the_keys_of_the_version_before() -> None:
+    tree = Tree.bare()
+    tree.signed.append(tree.sign(ROOT, next_root(tree), tree.root_signers))
+    second = next_root(tree, name="khác")
+    with expects("directory_fork", TrustError):
+        judge(tree.sign(ROOT, second, tree.root_signers), court(tree))
+
+
+def test_a_root_older_than_the_anchor_is_no_news() -> None:
+    tree = Tree.bare()
+    anchored = tree.sign(ROOT, replace(tree.root(), version=5), tree.root_signers)
+    first, tree.signed = tree.signed[0], [anchored]
+    with expects("directory_rollback", TrustError):
+        judge(first, court(tree))
 
 
 def test_a_root_dated_before_the_one_it_replaces_is_refused() -> None:

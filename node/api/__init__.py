@@ -1,0 +1,1 @@
+"""The local API over HTTP: routes, their errors, and the listeners that serve them."""
