@@ -46,6 +46,8 @@ from tests.sim.verdict import Sentence, Verdict
 THING_BYTES_MAX: Final = 128 * 1024
 DAY_SECONDS: Final = 86_400
 EXPIRED: Final = frozenset({"expired_unsent", "expired_unconfirmed"})
+ENDED: Final = EXPIRED | {"refused", "recipient_closed", "cancelled"}
+"""Nothing more will come of these; whether that is right is judged at the end."""
 
 
 class Oracle:
@@ -85,7 +87,7 @@ class Oracle:
 
     def _open_end(self, sending: Sending, recipient: str) -> str:
         state, codes = sending.outcomes.get(recipient, ""), sending.codes.get(recipient, ())
-        if state in EXPIRED:
+        if state in ENDED:
             return ""
         arrived = self._arrived(sending, recipient)
         if len(arrived) != 1:
