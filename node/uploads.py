@@ -92,10 +92,17 @@ class Uploads:
     # --- bringing -----------------------------------------------------------------------------
 
     async def put(
-        self, caller: Caller, upload_id: str, *, offset: int, total: int | None, content: AsyncIterator[bytes]
+        self,
+        caller: Caller,
+        upload_id: str,
+        *,
+        offset: int,
+        total: int | None,
+        content: AsyncIterator[bytes],
+        declared: int | None = None,
     ) -> Progress:
-        """Take bytes from `offset` on; returns when they are durable. `total` is compulsory at
-        first. A stream that breaks leaves whole chunks, durably.
+        """Take bytes from `offset` on, `declared` of them if the client says so; returns when they
+        are durable. `total` is compulsory at first. A stream that breaks leaves whole chunks, durably.
 
         Raises:
             RequestError: `right_missing`, `upload_id_malformed`, `upload_busy`,
@@ -109,14 +116,16 @@ class Uploads:
             raise RequestError("upload_busy", field="upload_id")
         self._busy.add(place)
         try:
-            upload = await self._opened(caller, upload_id, offset, total)
+            upload = self._opened(caller, upload_id, offset, total)
+            if declared is not None and offset + declared > upload.total:
+                raise RequestError("upload_too_long", field="Content-Length", total=upload.total)
             if upload.plain_digest:
                 return await self._nothing_more(upload, content)
             return await self._take(caller, upload, content)
         finally:
             self._busy.discard(place)
 
-    async def _opened(self, caller: Caller, upload_id: str, offset: int, total: int | None) -> Upload:
+    def _opened(self, caller: Caller, upload_id: str, offset: int, total: int | None) -> Upload:
         upload = self._pump.view.records.get(Upload, caller.system, upload_id)
         if upload is None:
             if total is None:

@@ -6,7 +6,7 @@ user id of the other side (SO_PEERCRED), and a network listener tells nothing.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
@@ -37,3 +37,6 @@ async def _caller(request: Request, here: Here) -> Caller:
 
 Who = Annotated[Caller, Depends(_caller)]
 """The caller, as a parameter of a route."""
+
+ANYBODY: Final = [Depends(_caller)]
+"""For routes that only want to know that there is a caller."""

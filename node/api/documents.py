@@ -25,7 +25,7 @@ from node.intake import PartGiven, Submission
 from protocol import document as metadata_of
 from protocol.envelope import Lane
 from protocol.errors import RequestError
-from protocol.limits import KIB, PARTS_MAX
+from protocol.limits import PARTS_MAX
 from protocol.textid import from_text, to_text
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
@@ -34,7 +34,6 @@ PAGE_MAX: Final = 100
 """Each document of a page has its header opened."""
 LIST_ITEMS_MAX: Final = 10_000
 """A structural bound; the rules have closer ones."""
-DECODE_LOOP_BYTES_MAX: Final = 256 * KIB
 
 
 class SignerIn(Model):
@@ -169,7 +168,8 @@ async def listing(
     """Documents of the caller's agencies in the order in which they were handed in."""
     require_right(who, "send", "report")
     page = here.node.services.boxes.documents(who, after=after, limit=limit, agency=agency)
-    answer: DocumentPage = {"items": [document_view(item) for item in page.items], "next": page.cursor, "more": page.more}
+    items = [document_view(item) for item in page.items]
+    answer: DocumentPage = {"items": items, "next": page.cursor, "more": page.more}
     return JSONResponse(answer)
 
 

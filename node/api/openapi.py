@@ -98,4 +98,4 @@ def _finish(operation: dict[str, Any]) -> None:
 
 
 def _first_line(model: Any) -> str:
-    return (model.__doc__ or "OK").strip().partition("\n")[0]
+    return (getattr(model, "__doc__", None) or "OK").strip().partition("\n")[0]

@@ -1,0 +1,163 @@
+"""`/v1/node` and `/v1/peers`: who this node is, what it owes, whom it reaches.
+
+Obeys DESIGN §7. Nothing here belongs to an agency; every caller may read it.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from typing_extensions import TypedDict
+
+from node.api.callers import ANYBODY, Who
+from node.api.context import Here
+from node.api.openapi import answers
+from node.api.views import lane_name
+from node.daemon import Node
+from protocol.records import Queued
+from protocol.step import Caller
+from protocol.textid import to_text
+
+router = APIRouter(prefix="/v1", tags=["node"])
+
+QUEUES_MAX: Final = 100_000
+"""Recipients times lanes; every agency of the country would fit four times."""
+
+
+class ClockView(TypedDict):
+    """Quality: 0 unknown, 1 synchronised, 2 also agrees with peers."""
+
+    quality: int
+    trusted: bool
+
+
+class StoreView(TypedDict):
+    """The data folder."""
+
+    incarnation: str
+    commit: int
+    term: int
+    read_only: str
+
+
+class CallerView(TypedDict):
+    """Who the node takes the caller for."""
+
+    system: str
+    agencies: list[str]
+    rights: list[str]
+
+
+class NodeView(TypedDict):
+    """This node."""
+
+    centre: str
+    peer_id: str
+    version: str
+    joined: bool
+    root_digest: str
+    agencies: list[str]
+    addresses: list[str]
+    clock: ClockView
+    store: StoreView
+    queued: dict[str, int]
+    peers_known: int
+    peers_up: int
+    uptime_seconds: int
+    caller: CallerView
+
+
+class PeerView(TypedDict):
+    """Another centre's node as the network shows it."""
+
+    centre: str
+    state: str
+    reason: str
+    since_seconds: int
+    failures: int
+    addresses: list[str]
+
+
+class PeerList(TypedDict):
+    """All peers in the order of their centre codes."""
+
+    items: list[PeerView]
+
+
+@router.get("/node", responses=answers({200: NodeView}, 401, 403), operation_id="showNode")
+async def show(here: Here, who: Who) -> JSONResponse:
+    """Who this node is and how it is doing."""
+    return JSONResponse(_node(here.node, who, here.started_ms))
+
+
+@router.get("/peers", dependencies=ANYBODY, responses=answers({200: PeerList}, 401, 403), operation_id="listPeers")
+async def peers(here: Here) -> JSONResponse:
+    """Every centre that the directory admits, and whether it is reached."""
+    now_ms = here.node.environment.monotonic_ms()
+    items: list[PeerView] = [
+        {
+            "centre": peer.centre,
+            "state": peer.state,
+            "reason": peer.reason,
+            "since_seconds": max(0, now_ms - peer.since_ms) // 1000,
+            "failures": peer.failures,
+            "addresses": list(peer.addresses),
+        }
+        for peer in here.node.peers.all()
+    ]
+    answer: PeerList = {"items": items}
+    return JSONResponse(answer)
+
+
+def _node(node: Node, who: Caller, started_ms: int) -> NodeView:
+    centre = node.directory.find_centre(node.settings.centre)
+    root = node.directory.root_digest()
+    known = node.peers.all()
+    return {
+        "centre": node.settings.centre,
+        "peer_id": "" if centre is None else centre.value.peer_id,
+        "version": version(),
+        "joined": root is not None,
+        "root_digest": "" if root is None else root.hex(),
+        "agencies": sorted(node.access.hosted()),
+        "addresses": list(node.settings.addresses),
+        "clock": {"quality": node.clock.quality, "trusted": node.clock.trusted},
+        "store": _store(node),
+        "queued": _queued(node),
+        "peers_known": len(known),
+        "peers_up": sum(peer.state == "up" for peer in known),
+        "uptime_seconds": max(0, node.environment.monotonic_ms() - started_ms) // 1000,
+        "caller": {
+            "system": to_text("sys", who.system),
+            "agencies": sorted(who.agencies),
+            "rights": sorted(who.rights),
+        },
+    }
+
+
+def _store(node: Node) -> StoreView:
+    read_only = node.pump.committer.read_only
+    return {
+        "incarnation": node.store.incarnation.hex(),
+        "commit": node.store.head.commit,
+        "term": node.store.head.term,
+        "read_only": "" if read_only is None else read_only.code,
+    }
+
+
+def _queued(node: Node) -> dict[str, int]:
+    counts = {lane_name(lane): 0 for lane in range(4)}
+    for queued in node.store.committed.scan(Queued, limit=QUEUES_MAX):
+        counts[lane_name(queued.lane)] += queued.count
+    return counts
+
+
+def version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return metadata.version("truc-node")
+    except metadata.PackageNotFoundError:
+        return "0"
