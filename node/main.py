@@ -15,6 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -64,7 +65,8 @@ class MakeTransport(Protocol):
 
 
 ServeApi = Callable[..., Awaitable[None]]
-"""Called with (node, config, task_status); started once its listeners are bound."""
+"""Called with (node, config, stop, task_status): started once its listeners are bound, returns when
+`stop` is set and whoever was promised an answer has it."""
 
 
 def make_transport(config: Config, keyring: Keyring, metrics: Metrics, log: Log) -> Transport:
@@ -84,11 +86,17 @@ def make_transport(config: Config, keyring: Keyring, metrics: Metrics, log: Log)
     )
 
 
-async def serve_real_api(node: Node, config: Config, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
-    """The local API on its listeners. Raises: TrucError, when one cannot be bound."""
+async def serve_real_api(
+    running: Node, config: Config, *, stop: trio.Event, task_status: TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The local API on its listeners. Imported here, because FastAPI takes a while.
+
+    Raises:
+        ConfigurationError: a listener cannot be bound.
+    """
     from node.api.server import serve_api
 
-    await serve_api(node, config, task_status=task_status)
+    await serve_api(running, config, stop=stop, task_status=task_status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +160,10 @@ async def _live(made: _Made, config: Config, serve_api: ServeApi, notify: Notifi
         await start(outer, _hear_signals, stop, made.environment, made.log, notify)
         running: Node = await start(outer, made.run)
         async with trio.open_nursery() as inner:
-            await start(inner, serve_api, running, config)
+            await start(inner, partial(serve_api, running, config, stop=stop))
             _check_own_record(running, made.log)
             made.log.info("ready", socket=str(config.unix_socket))
             notify.say("READY=1")
-            await stop.wait()
-            inner.cancel_scope.cancel()
         outer.cancel_scope.cancel()
 
 

@@ -24,14 +24,13 @@ def access() -> None:
 @click.option(
     "--right", "rights", type=click.Choice(RIGHTS), multiple=True, default=("send", "receive"), show_default=True
 )
-@click.option("--key", default="")
 @click.pass_obj
-def access_add(desk: Desk, name: str, agencies: tuple[str, ...], rights: tuple[str, ...], key: str) -> None:
+def access_add(desk: Desk, name: str, agencies: tuple[str, ...], rights: tuple[str, ...]) -> None:
     """Its words stand in the table of texts."""
     wish = {"name": name, "agencies": list(agencies), "rights": list(rights)}
-    made = desk.client.post("/v1/access", wish, key=key)
+    made = desk.client.post("/v1/access", wish)
     if not desk.show(made):
-        desk.say("access made", system=made["id"], name=name)
+        desk.say("access made", system=made["system"], name=name)
         click.echo(made["token"])
         desk.note("access once")
 
@@ -45,12 +44,12 @@ def access_list(desk: Desk) -> None:
         return
     rows = [
         (
-            item["id"],
+            item["system"],
             item["name"],
             item["agencies"],
             item["rights"],
-            moment(desk, item["created_ms"]),
-            moment(desk, item.get("revoked_ms")),
+            moment(item["created_at"]),
+            moment(item.get("revoked_at")),
         )
         for item in page["items"]
     ]
@@ -63,7 +62,7 @@ def access_list(desk: Desk) -> None:
 def access_revoke(desk: Desk, system: str) -> None:
     """Its words stand in the table of texts."""
     found = desk.client.request("DELETE", f"/v1/access/{system}")
-    if not desk.show(found.json if found.body else {"id": system}):
+    if not desk.show(found.json if found.body else {"system": system}):
         desk.say("access revoked", system=system)
 
 
@@ -71,13 +70,13 @@ def access_revoke(desk: Desk, system: str) -> None:
 @click.option("--after", default="")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @click.pass_obj
-def audit(desk: Desk, **query: Any) -> None:
+def audit(desk: Desk, /, **query: Any) -> None:
     """Its words stand in the table of texts."""
     page = desk.client.get("/v1/audit", **query)
     if desk.show(page):
         return
     rows = [
-        (moment(desk, item["time_ms"]), item["actor"], item["operation"], item.get("agency"), item.get("subject"))
+        (moment(item["at"]), item["actor"], item["operation"], item.get("agency"), item.get("subject"))
         for item in page["items"]
     ]
     table(desk, ("time", "actor", "operation", "agency", "subject"), rows)

@@ -24,9 +24,9 @@ def outbox() -> None:
 @outbox.command(name="list")
 @click.option("--agency", default="")
 @click.option("--after", default="")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
 @click.pass_obj
-def outbox_list(desk: Desk, **query: Any) -> None:
+def outbox_list(desk: Desk, /, **query: Any) -> None:
     """Its words stand in the table of texts."""
     page = desk.client.get("/v1/documents", **query)
     if desk.show(page):
@@ -34,7 +34,7 @@ def outbox_list(desk: Desk, **query: Any) -> None:
     rows = [
         (
             item["id"],
-            moment(desk, item["created_ms"]),
+            moment(item["created_at"]),
             item["issuer"],
             *_about(item),
             ", ".join(f"{one['recipient']} {_state(desk, one)}" for one in item["recipients"]),
@@ -54,18 +54,18 @@ def inbox() -> None:
 @click.option("--agency", default="")
 @click.option("--all", "everything", is_flag=True)
 @click.option("--after", default="")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
 @click.option("--wait", type=click.IntRange(0, 60), default=0)
 @click.pass_obj
-def inbox_list(desk: Desk, everything: bool, wait: int, **query: Any) -> None:
+def inbox_list(desk: Desk, /, everything: bool, wait: int, **query: Any) -> None:
     """Its words stand in the table of texts."""
     page = desk.client.get("/v1/inbox", state="all" if everything else "", wait=wait or "", **query)
     if desk.show(page):
         return
     rows = [
         (
-            item["consignment_id"],
-            moment(desk, item["arrived_ms"]),
+            item["consignment"],
+            moment(item["arrived_at"]),
             item["issuer"],
             item["recipient"],
             *_about(item),
@@ -94,7 +94,7 @@ def show(desk: Desk, /, **words: str) -> None:
         table(desk, ("file", "size", "media type", "sha256"), rows)
     for delivery in item.get("recipients", [item]):
         click.echo()
-        click.echo(f"{plain(delivery['recipient'])}  {delivery['consignment_id']}  {_state(desk, delivery)}")
+        click.echo(f"{plain(delivery['recipient'])}  {delivery['consignment']}  {_state(desk, delivery)}")
         for receipt in delivery.get("receipts", []):
             click.echo(f"  {_receipt(desk, receipt)}")
 
@@ -107,7 +107,7 @@ def show(desk: Desk, /, **words: str) -> None:
 @click.option("--staff-position", default="")
 @click.option("--key", default="")
 @click.pass_obj
-def answer(desk: Desk, consignment: str, status: int, key: str, **words: str) -> None:
+def answer(desk: Desk, /, consignment: str, status: int, key: str, **words: str) -> None:
     """Its words stand in the table of texts."""
     request = {"status": status, **{name: value for name, value in words.items() if value}}
     told = "\0".join((consignment, str(status), *words.values()))
@@ -127,7 +127,12 @@ def trace(desk: Desk, /, **words: str) -> None:
     story = desk.client.get(f"/v1/trace/{words['id']}")
     if desk.show(story):
         return
-    pairs(desk, _heading(desk, story))
+    rows = [
+        (moment(item["at"]), item["box"] and desk.word(f"box {item['box']}"), item["agency"], item["peer_agency"],
+         _happened(desk, item), _verified(desk, item["verified"]))
+        for item in story["items"]
+    ]  # fmt: skip
+    table(desk, ("time", "box", "agency", "other side", "what", "signature"), rows)
 
 
 # --- pieces ---------------------------------------------------------------------------------
@@ -144,7 +149,7 @@ def _heading(desk: Desk, item: dict[str, Any]) -> list[tuple[str, object]]:
     metadata = item.get("metadata") or {}
     number, subject = _about(item)
     return [
-        ("id", item.get("id") or item.get("document_id")),
+        ("id", item.get("id") or item.get("document")),
         ("issuer", item.get("issuer")),
         ("lane", desk.word(f"lane {item['lane']}") if item.get("lane") else ""),
         ("type", metadata.get("type")),
@@ -152,15 +157,15 @@ def _heading(desk: Desk, item: dict[str, Any]) -> list[tuple[str, object]]:
         ("issued on", metadata.get("issued_on")),
         ("subject", subject),
         ("due on", metadata.get("due_on")),
-        ("created", moment(desk, item.get("created_ms"))),
-        ("arrived", moment(desk, item.get("arrived_ms"))),
-        ("expires", moment(desk, item.get("expires_ms"))),
+        ("created", moment(item.get("created_at"))),
+        ("arrived", moment(item.get("arrived_at"))),
+        ("expires", moment(item.get("expires_at"))),
     ]
 
 
 def _state(desk: Desk, delivery: dict[str, Any]) -> str:
     """The state in words, with the newest status behind it."""
-    told = desk.word(f"state {delivery['state']}")
+    told = desk.known(f"state {delivery['state']}", delivery["state"])
     codes = [receipt["code"] for receipt in delivery.get("receipts", []) if receipt["code"] not in (1, 100)]
     return f"{told} ({status_text(desk, codes[-1])})" if codes else told
 
@@ -170,8 +175,24 @@ def _receipt(desk: Desk, receipt: dict[str, Any]) -> str:
     staff = " – ".join(value for value in (receipt.get("staff_name"), receipt.get("staff_position")) if value)
     flag = desk.word(f"flag {receipt['flag']}") if receipt.get("flag") else ""
     rest = [value for value in (receipt.get("reason"), staff, flag) if value]
-    line = f"{moment(desk, receipt['time_ms'])}  {status_text(desk, receipt['code'])}"
+    line = f"{moment(receipt['at'])}  {status_text(desk, receipt['code'])}"
     return plain("  ".join([line, *rest]))
+
+
+def _happened(desk: Desk, item: dict[str, Any]) -> str:
+    """What a moment of a trace was: a receipt by its status, anything else by its name."""
+    if item["code"] is not None:
+        what = status_text(desk, item["code"])
+        flag = desk.word(f"flag {item['detail']}") if item["detail"] else ""
+        rest = [value for value in (item["reason"], item["staff_name"], item["staff_position"], flag) if value]
+    else:
+        what = desk.known(f"state {item['what']}", item["what"])
+        rest = [item["detail"]] if item["detail"] else []
+    return ", ".join([what, *rest])
+
+
+def _verified(desk: Desk, verified: bool | None) -> str:
+    return "" if verified is None else desk.word("verified" if verified else "not verified")
 
 
 def _more(desk: Desk, page: dict[str, Any]) -> None:

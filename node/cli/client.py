@@ -78,11 +78,11 @@ class Client:
         Raises:
             ConfigurationError: `file_unreadable` (the CA file), `url_malformed`.
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
+        except ValueError as error:
+            raise ConfigurationError("url_malformed", url=url) from error
         if parts.scheme not in ("http", "https") or not host or parts.path.strip("/"):
             raise ConfigurationError("url_malformed", url=url)
         if parts.scheme == "http":
@@ -94,6 +94,10 @@ class Client:
         except OSError as error:
             raise ConfigurationError("file_unreadable", path=str(ca), reason=error.strerror or "?") from error
         return cls(http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=context), url, token)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     # --- requests -----------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from node.cli.grammar import ExitCode
-from node.cli.texts import say
+from node.cli.texts import TEXTS, say
 from protocol.catalogue import Language, next_step, text
 from protocol.errors import ConfigurationError, NetworkError, StoreError, TrucError
 
@@ -54,6 +54,10 @@ class Desk:
         """A text of the table in the reader's language."""
         return say(key, self.language, **values)
 
+    def known(self, key: str, otherwise: str) -> str:
+        """A text for a word of the node; a newer node may know words that stand in no table yet."""
+        return say(key, self.language) if key in TEXTS else otherwise
+
     def say(self, key: str, **values: object) -> None:
         """One line for people; nothing in JSON mode."""
         if not self.as_json:
@@ -86,6 +90,11 @@ class Desk:
                 Client.over_url(self.url, self.token, self.ca) if self.url else Client.over_socket(self._at())
             )
         return self._client
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._client is not None:
+            self._client.close()
 
     @property
     def is_local(self) -> bool:

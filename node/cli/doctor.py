@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -76,14 +76,7 @@ def _examine(desk: Desk) -> Iterator[Finding]:
     except NetworkError as error:
         yield _outcome("answers", error)
     except Refused as error:
-        problem = error.problem
-        yield Finding(
-            about="answers",
-            light="red",
-            code=str(problem["code"]),
-            vi=str(problem.get("vi")),
-            en=str(problem.get("en")),
-        )
+        yield _problem("answers", "red", error.problem)
 
 
 # --- files of this machine ------------------------------------------------------------------
@@ -140,19 +133,16 @@ def _disk(config: Config) -> Finding:
 
 
 def _readiness(ready: dict[str, Any]) -> Iterator[Finding]:
-    reasons = ready.get("reasons", [])
-    if not reasons:
+    if not ready["reasons"]:
         yield _told("ready", "green", "ready")
-    for reason in reasons:
-        code = str(reason.get("code", "?"))
-        yield Finding(
-            about="ready", light="red", code=code, vi=str(reason.get("vi", code)), en=str(reason.get("en", code))
-        )
+    yield from (_problem("ready", "red", reason) for reason in ready["reasons"])
+    yield from (_problem("ready", "yellow", warning) for warning in ready.get("warnings", ()))
 
 
 def _node(found: dict[str, Any]) -> Iterator[Finding]:
-    quality = int(found.get("clock_quality", 0))
-    yield _told("clock", "green" if quality else "yellow", f"clock {min(quality, 2)}")
+    clock = found["clock"]
+    quality = min(int(clock["quality"]), 2) if clock["trusted"] else 0
+    yield _told("clock", "green" if quality else "yellow", f"clock {quality}")
 
 
 def _peers(page: dict[str, Any]) -> Iterator[Finding]:
@@ -169,6 +159,13 @@ def _told(about: str, light: Light, what: str, **values: object) -> Finding:
 
 
 def _outcome(about: str, error: TrucError) -> Finding:
-    problem = problem_of(error)
-    words = {lang: f"{problem[lang]}\n    → {problem['next'][lang]}" for lang in ("vi", "en")}
-    return Finding(about=about, light="red", code=error.code, vi=words["vi"], en=words["en"])
+    return _problem(about, "red", problem_of(error))
+
+
+def _problem(about: str, light: Light, problem: Mapping[str, Any]) -> Finding:
+    """An outcome with its next step."""
+    words = {}
+    for language in ("vi", "en"):
+        step = (problem.get("next") or {}).get(language, "")
+        words[language] = str(problem.get(language, problem["code"])) + (f"\n    → {step}" if step else "")
+    return Finding(about=about, light=light, code=str(problem["code"]), vi=words["vi"], en=words["en"])

@@ -74,7 +74,7 @@ def safe_targets(folder: Path, names: Iterable[str]) -> list[Path]:
         RequestError: `part_name_*`.
     """
     told = tuple(names)
-    check_part_names(told)
+    check_part_names([(name, "application/octet-stream") for name in told])
     return [folder / (f"_{name}" if name[0] in ".-~" else name) for name in told]
 
 

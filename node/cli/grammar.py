@@ -38,7 +38,7 @@ LOCALE_VARIABLES: Final = ("TRUC_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 
 def language_of(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> Language:
     """The reader's language: `--lang`, else the locale, else Vietnamese."""
-    for at, word in enumerate(arguments):
+    for at, word in reversed(list(enumerate(arguments))):
         told = word.partition("=")[2] if word.startswith("--lang=") else ""
         if word == "--lang" and at + 1 < len(arguments):
             told = arguments[at + 1]
@@ -58,7 +58,18 @@ def localise(command: click.Command, path: str, language: Language) -> None:
             parameter.help = say(key if key in TEXTS else f"option {parameter.name}", language)
 
 
-class Verb(click.Command):
+class _Spoken(click.Command):
+    """Click's own `--help`, with our text."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option, in the reader's language."""
+        option = super().get_help_option(ctx)
+        if option is not None and ctx.obj is not None:
+            option.help = say("option help", ctx.obj.language)
+        return option
+
+
+class Verb(_Spoken):
     """A command that also takes `--json` and `--lang`, and says what it is in the reader's language."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -68,15 +79,8 @@ class Verb(click.Command):
             click.Option(["--lang"], type=click.Choice(LANGUAGES), expose_value=False, callback=_set_language),
         ]
 
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Click's own, with our text."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.help = say("option help", ctx.obj.language)
-        return option
 
-
-class Verbs(click.Group):
+class Verbs(_Spoken, click.Group):
     """A group whose commands are Verbs and get their words from the table."""
 
     command_class = Verb
@@ -89,7 +93,7 @@ class Verbs(click.Group):
         return command
 
 
-class Lazy(click.Group):
+class Lazy(_Spoken, click.Group):
     """The root: names of modules instead of commands, until one is called."""
 
     def __init__(self, *arguments: Any, places: Mapping[str, str], **options: Any) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from node.cli.desk import Desk
 from node.cli.files import reading
 from node.cli.grammar import Verb, Verbs
-from node.cli.tables import moment, names_of, pairs, table
+from node.cli.tables import names_of, pairs, table
 
 
 @click.command(cls=Verb, name="node")
@@ -20,11 +19,25 @@ def node(desk: Desk) -> None:
     found = desk.client.get("/v1/node")
     if desk.show(found):
         return
-    pairs(desk, [(name.replace("_", " "), value) for name, value in _shown(desk, found)])
-
-
-def _shown(desk: Desk, found: dict[str, Any]) -> list[tuple[str, object]]:
-    return [(name, moment(desk, value) if name.endswith("_ms") else value) for name, value in found.items()]
+    clock, store = found["clock"], found["store"]
+    pairs(
+        desk,
+        [
+            ("centre", found["centre"]),
+            ("peer id", found["peer_id"]),
+            ("version", found["version"]),
+            ("root", found["root_digest"] or desk.word("no")),
+            ("agencies", found["agencies"]),
+            ("addresses", found["addresses"]),
+            ("clock", desk.word(f"doctor says clock {min(clock['quality'], 2) if clock['trusted'] else 0}")),
+            ("commit", store["commit"]),
+            ("read-only", store["read_only"]),
+            ("queued", [f"{desk.known(f'lane {lane}', lane)} {count}" for lane, count in found["queued"].items()]),
+            ("peers", f"{found['peers_up']}/{found['peers_known']}"),
+            ("uptime", f"{found['uptime_seconds']} s"),
+            ("rights", found["caller"]["rights"]),
+        ],
+    )
 
 
 @click.command(cls=Verb, name="peers")
@@ -34,7 +47,9 @@ def peers(desk: Desk) -> None:
     page = desk.client.get("/v1/peers")
     if desk.show(page):
         return
-    rows = [(item["centre"], desk.word(f"peer {item['state']}"), item.get("reason", "")) for item in page["items"]]
+    rows = [
+        (item["centre"], desk.known(f"peer {item['state']}", item["state"]), item["reason"]) for item in page["items"]
+    ]
     table(desk, ("centre", "state", "reason"), rows)
 
 
@@ -67,7 +82,12 @@ def _list(desk: Desk, **query: object) -> None:
     if desk.show(page):
         return
     rows = [
-        (item["code"], names_of(item["names"], desk), desk.word(f"agency {item['state']}"), item["host"])
+        (
+            item["code"],
+            names_of(item["names"], desk),
+            desk.known(f"agency {item['state']}", item["state"]),
+            item["host"],
+        )
         for item in page["items"]
     ]
     table(desk, ("code", "name", "state", "host"), rows)
@@ -91,9 +111,10 @@ def directory_show(desk: Desk, code: str) -> None:
             ("aliases", item.get("aliases")),
             ("parent", item.get("parent")),
             ("kind", item.get("kind")),
-            ("state", desk.word(f"agency {item['state']}")),
+            ("state", desk.known(f"agency {item['state']}", item["state"])),
             ("successors", item.get("successors")),
-            ("host", item["host"]),
+            ("host", item.get("host")),
+            ("peer id", item.get("peer_id")),
             ("epoch", item.get("epoch")),
             ("decision", item.get("decision")),
         ],
@@ -111,12 +132,7 @@ def directory_import(desk: Desk, file: Path) -> None:
     found = desk.client.request("POST", "/v1/directory/import", body=content, headers=headers).json
     if desk.show(found):
         return
-    desk.say("imported", accepted=_count(found["accepted"]), known=_count(found.get("known", 0)))
-    for item in found.get("rejected", []):
-        desk.say(
-            "not imported", about=item.get("about", ""), code=item.get("code", ""), text=item.get(desk.language, "")
-        )
-
-
-def _count(value: object) -> int:
-    return len(value) if isinstance(value, list) else int(str(value))
+    desk.say("imported", accepted=len(found["accepted"]), known=found["already"])
+    for item in found["rejected"]:
+        problem = item["problem"]
+        desk.say("not imported", about=item["about"], code=problem["code"], text=problem[desk.language])

@@ -17,7 +17,6 @@ import click
 from node.cli.desk import Desk, Refused, exit_code_of, problem_of, tell
 from node.cli.grammar import LANGUAGES, ExitCode, Lazy, language_of, localise
 from node.cli.texts import say
-from protocol.catalogue import Language
 from protocol.errors import ConfigurationError, TrucError
 
 PLACES: Final = {
@@ -52,7 +51,10 @@ class Root(Lazy):
         """Set the language first: usage errors and help need it."""
         language = language_of(args)
         localise(self, "truc", language)
-        return super().make_context(info_name, args, parent, obj=Desk(language), **extra)
+        desk = Desk(language)
+        context = super().make_context(info_name, args, parent, obj=desk, **extra)
+        context.call_on_close(desk.close)
+        return context
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes."""
@@ -67,7 +69,7 @@ class Root(Lazy):
 @click.option("--token", envvar="TRUC_TOKEN", show_envvar=True)
 @click.option("--ca", type=_PATH)
 @click.option("--json", "as_json", is_flag=True)
-@click.option("--lang", type=click.Choice(LANGUAGES))
+@click.option("--lang", type=click.Choice(LANGUAGES), expose_value=False)  # known before: `Root.make_context`
 @click.version_option(package_name="truc-node", prog_name="truc")
 @click.pass_context
 def truc(
@@ -78,7 +80,6 @@ def truc(
     token: str | None,
     ca: Path | None,
     as_json: bool,
-    lang: Language | None,
 ) -> None:
     """Its words stand in the table of texts."""
     desk: Desk = context.obj
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     desk = Desk(language_of(words))
     desk.as_json = "--json" in words
     try:
-        result = truc.main(args=words, prog_name="truc", standalone_mode=False)
+        result = _invoke(words)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -119,6 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(desk, problem_of(ConfigurationError("internal_error", reason=type(error).__name__)))
         return ExitCode.INTERNAL
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _invoke(words: list[str]) -> object:
+    """As click's own `main`, which would keep broken pipes and Ctrl-C for itself."""
+    with truc.make_context("truc", words) as context:
+        return truc.invoke(context)
 
 
 def _usage(error: click.ClickException, desk: Desk) -> int:

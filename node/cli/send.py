@@ -88,7 +88,7 @@ class Attachment:
 @click.option("--allow-number-reuse", "reuse_reason", default="")
 @click.option("--key", default="")
 @click.pass_obj
-def send(desk: Desk, files: tuple[Path, ...], /, metadata: Path | None, key: str, **options: Any) -> None:
+def send(desk: Desk, /, files: tuple[Path, ...], metadata: Path | None, key: str, **options: Any) -> None:
     """Its words stand in the table of texts."""
     attachments = [_attachment(path) for path in files]
     request: dict[str, Any] = {

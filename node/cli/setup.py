@@ -23,7 +23,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Verb, name="init")
-@click.option("--folder", type=_FOLDER, default=Path(), show_default="./")
+@click.option("--folder", type=_FOLDER, default=Path())
 @click.option("--centre", required=True)
 @click.option("--name", required=True)
 @click.option("--name-en", default="")

@@ -54,14 +54,14 @@ def plain(value: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
-def moment(desk: Desk, time_ms: int | None) -> str:
-    """Vietnam local time to the second; empty for no time."""
-    if not time_ms:
+def moment(told: str | None) -> str:
+    """Vietnam local time to the second, from the API's RFC 3339 text; empty for no time."""
+    if not told:
         return ""
     try:
-        return dt.datetime.fromtimestamp(time_ms // 1000, VIETNAM).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return str(time_ms)
+        return dt.datetime.fromisoformat(told).astimezone(VIETNAM).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError):
+        return told
 
 
 def size_text(size: int) -> str:

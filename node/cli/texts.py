@@ -63,7 +63,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Tạo một nút mới: thư mục dữ liệu, kho khóa, cấu hình, yêu cầu đăng ký. Không ghi đè gì.",
         "Make a new node: data folder, keystore, configuration, request to be registered. Writes over nothing.",
     ),
-    "option init folder": ("Thư mục của nút.", "The node's folder."),
+    "option init folder": (
+        "Thư mục của nút; mặc định: thư mục hiện tại.",
+        "The node's folder; default: the current one.",
+    ),
     "option init centre": ("Mã trung tâm, như 00.22.W00.", "The centre code, like 00.22.W00."),
     "option init name": ("Tên trung tâm.", "The centre's name."),
     "option init name_en": ("Tên tiếng Anh.", "Its name in English."),
@@ -87,24 +90,32 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "only one of --passphrase-file and --make-passphrase",
     ),
     "init made": (
-        "Đã tạo nút của trung tâm {centre}.\n  cấu hình   {config}\n  dữ liệu    {data}\n"
-        "  yêu cầu    {request}\n  peer id    {peer_id}",
-        "Made the node of centre {centre}.\n  configuration  {config}\n  data           {data}\n"
-        "  request        {request}\n  peer id        {peer_id}",
+        (
+            "Đã tạo nút của trung tâm {centre}.\n  cấu hình   {config}\n  dữ liệu    {data}\n"
+            "  yêu cầu    {request}\n  peer id    {peer_id}"
+        ),
+        (
+            "Made the node of centre {centre}.\n  configuration  {config}\n  data           {data}\n"
+            "  request        {request}\n  peer id        {peer_id}"
+        ),
     ),
     "init next": (
-        "Các bước tiếp theo:\n"
-        "  1. Sao lưu khóa ngay:        truc --config {config} keys backup TỆP\n"
-        "  2. Gửi {request} cho cơ quan đăng ký; nhận lại tệp danh bạ và root_digest.\n"
-        "  3. Ghi root_digest vào {config}, rồi chạy nút:  truc --config {config} run\n"
-        "  4. Nạp danh bạ:              truc --config {config} directory import TỆP\n"
-        "  5. Kiểm tra:                 truc --config {config} doctor",
-        "What to do next:\n"
-        "  1. Back the keys up now:     truc --config {config} keys backup FILE\n"
-        "  2. Send {request} to the registrar; it returns a directory file and root_digest.\n"
-        "  3. Put root_digest into {config}, then run the node:  truc --config {config} run\n"
-        "  4. Load the directory:       truc --config {config} directory import FILE\n"
-        "  5. Check:                    truc --config {config} doctor",
+        (
+            "Các bước tiếp theo:\n"
+            "  1. Sao lưu khóa ngay:        truc --config {config} keys backup TỆP\n"
+            "  2. Gửi {request} cho cơ quan đăng ký; nhận lại tệp danh bạ và root_digest.\n"
+            "  3. Ghi root_digest vào {config}, rồi chạy nút:  truc --config {config} run\n"
+            "  4. Nạp danh bạ:              truc --config {config} directory import TỆP\n"
+            "  5. Kiểm tra:                 truc --config {config} doctor"
+        ),
+        (
+            "What to do next:\n"
+            "  1. Back the keys up now:     truc --config {config} keys backup FILE\n"
+            "  2. Send {request} to the registrar; it returns a directory file and root_digest.\n"
+            "  3. Put root_digest into {config}, then run the node:  truc --config {config} run\n"
+            "  4. Load the directory:       truc --config {config} directory import FILE\n"
+            "  5. Check:                    truc --config {config} doctor"
+        ),
     ),
     "help run": (
         "Chạy nút cho đến khi nhận SIGTERM hoặc Ctrl-C. Nhật ký ra stderr, mỗi dòng một sự kiện JSON.",
@@ -153,8 +164,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "peer connected": ("đang chào", "saying hello"),
     "peer dialling": ("đang gọi", "dialling"),
     "peer down": ("mất liên lạc", "silent"),
-    "peer idle": ("chưa gọi", "not dialled yet"),
-    "peer refused": ("không được nhận", "not admitted"),
+    "peer new": ("chưa gọi", "not dialled yet"),
+    "peer waiting": ("chờ", "waiting"),
     "agency active": ("hoạt động", "active"),
     "agency locked": ("tạm khóa", "locked"),
     "agency closed": ("đã đóng", "closed"),
@@ -264,8 +275,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Not collected yet; when it is safely stored: truc fetch {consignment} --out … --collect",
     ),
     "help answer": (
-        "Trả lời bằng trạng thái: 2 trả lại (phải có lý do), 3 đã tiếp nhận, 4 đã chuyển xử lý, 5 đang xử lý, 6 đã hoàn thành, 15, 16.",
-        "Answer with a status: 2 returned (with a reason), 3 accepted, 4 assigned, 5 in progress, 6 finished, 15, 16.",
+        "Trả lời bằng trạng thái: 2 trả lại (có lý do), 3 tiếp nhận, 4 chuyển xử lý, 5 đang xử lý, 6 hoàn thành.",
+        "Answer with a status: 2 returned (with a reason), 3 accepted, 4 assigned, 5 in progress, 6 finished.",
     ),
     "option answer reason": ("Lý do.", "The reason."),
     "option answer staff_name": ("Người xử lý.", "Who handles it."),
@@ -330,8 +341,26 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "access revoked": ("Đã thu hồi {system}.", "Revoked {system}."),
     "help audit": ("Ai đã thay đổi gì trên nút này.", "Who changed what on this node."),
+    "box outbox": ("đi", "out"),
+    "box inbox": ("đến", "in"),
+    "verified": ("đúng", "verified"),
+    "not verified": ("KHÔNG KIỂM ĐƯỢC", "NOT VERIFIED"),
+    "state submitted": ("nút đã nhận", "owned by the node"),
+    "state waiting": ("chờ", "waiting"),
     # --- columns ------------------------------------------------------------------------------
-    "column accepted": ("nhận", "accepted"),
+    "column addresses": ("địa chỉ", "addresses"),
+    "column box": ("hộp", "box"),
+    "column clock": ("đồng hồ", "clock"),
+    "column commit": ("lần ghi", "commit"),
+    "column other side": ("bên kia", "other side"),
+    "column peers": ("các nút khác", "peers"),
+    "column queued": ("chờ gửi", "queued"),
+    "column read-only": ("chỉ đọc", "read-only"),
+    "column root": ("gốc tin cậy", "root"),
+    "column signature": ("chữ ký", "signature"),
+    "column uptime": ("chạy được", "uptime"),
+    "column version": ("phiên bản", "version"),
+    "column what": ("việc", "what"),
     "column actor": ("ai", "who"),
     "column agencies": ("cơ quan", "agencies"),
     "column agency": ("cơ quan", "agency"),
@@ -356,6 +385,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "column number": ("số, ký hiệu", "number"),
     "column operation": ("việc", "operation"),
     "column parent": ("cấp trên", "parent"),
+    "column peer id": ("peer id", "peer id"),
     "column reason": ("lý do", "reason"),
     "column recipient": ("bên nhận", "recipient"),
     "column recipients": ("nơi nhận", "recipients"),
