@@ -6,6 +6,7 @@ host. Holding a digest proves nothing; being the host does.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import trio
@@ -16,12 +17,17 @@ from node.pump import Pump
 from node.streams import StreamReader
 from node.transport import ByteStream
 from protocol.body_exchange import FRAME_BYTES_MAX, BodyAsked, BodyGiven, give, read_asked
+from protocol.errors import NetworkError
 from protocol.limits import KIB
 from protocol.records import Document, Outgoing
 from storage.store import BodySource, Store
 
 WRITE_BYTES: Final = 256 * KIB
 """One read from the disk and one write to the stream; four of the transport's frames."""
+WRITE_S: Final = 300
+"""A peer that takes no piece for so long is given up."""
+STREAMS_MAX: Final = 8
+"""Of one peer at once; an honest one opens four and may be replacing them."""
 IDLE_S: Final = 120
 """A peer's idle body stream is closed; it opens another one when it needs one."""
 
@@ -34,6 +40,7 @@ class BodyServer:
         self._store: Final = store
         self._environment: Final = environment
         self._metrics: Final = metrics
+        self._open: Counter[str] = Counter()
 
     async def serve(self, centre: str, stream: ByteStream) -> None:
         """Answer one stream's requests, one after the other, until it ends.
@@ -41,6 +48,16 @@ class BodyServer:
         Raises:
             FormatError, NetworkError: the peer broke the rules, or the stream.
         """
+        if self._open[centre] >= STREAMS_MAX:
+            await stream.reset()
+            return
+        self._open[centre] += 1
+        try:
+            await self._serve(centre, stream)
+        finally:
+            self._open[centre] -= 1
+
+    async def _serve(self, centre: str, stream: ByteStream) -> None:
         reader = StreamReader(stream)
         while True:
             with trio.move_on_after(IDLE_S) as waiting:
@@ -54,11 +71,11 @@ class BodyServer:
         size = self._allowed(centre, asked)
         source = None if size is None else self._store.find_body(asked.body)
         if size is None or asked.offset > size:
-            await stream.write(give(BodyGiven(code="not_yours")))
+            await _write(stream, give(BodyGiven(code="not_yours")))
         elif source is None:
-            await stream.write(give(BodyGiven(code="body_gone")))
+            await _write(stream, give(BodyGiven(code="body_gone")))
         else:
-            await stream.write(give(BodyGiven(size=size - asked.offset)))
+            await _write(stream, give(BodyGiven(size=size - asked.offset)))
             await self._give(stream, source, asked.offset, size)
 
     def _allowed(self, centre: str, asked: BodyAsked) -> int | None:
@@ -78,6 +95,14 @@ class BodyServer:
         while offset < size:
             length = min(WRITE_BYTES, size - offset)
             piece = await self._environment.run_body(self._store.read_body, source, offset, length)
-            await stream.write(piece)
+            await _write(stream, piece)
             self._metrics.network_bytes.labels(direction="out").inc(length)
             offset += length
+
+
+async def _write(stream: ByteStream, piece: bytes) -> None:
+    try:
+        with trio.fail_after(WRITE_S):
+            await stream.write(piece)
+    except trio.TooSlowError as error:
+        raise NetworkError("stream_stalled", seconds=WRITE_S) from error

@@ -40,6 +40,8 @@ from storage.store import Store
 
 PAGE_MAX: Final = 1_000
 """Items of one answer."""
+OPENED_SLICE: Final = 8
+"""Headers opened between two checkpoints."""
 SCAN_SLICE: Final = 256
 """Events looked through between two checkpoints."""
 
@@ -151,8 +153,12 @@ class Boxes:
             return self._merged(index, scope, start, limit)
 
         rows = await _wait_for(look, self._arrivals, wait_s)
-        items = tuple(self._received(row.consignment) for row in rows)
-        return self._page(items, rows, start, limit)
+        items: list[Received] = []
+        for row in rows:
+            items.append(self._received(row.consignment))
+            if len(items) % OPENED_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        return self._page(tuple(items), rows, start, limit)
 
     def received(self, caller: Caller, consignment: bytes) -> Received:
         """One consignment of the caller's agencies.

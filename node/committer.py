@@ -20,7 +20,7 @@ from node.metrics import Metrics
 from node.tasks import Ready
 from protocol.errors import StoreError, TrucError
 from protocol.record import Change, Put, PutBody
-from protocol.records import Thing
+from protocol.records import SealedHeader, Thing
 from protocol.signing import Signer, sign_batch
 from protocol.step import Step, ToSign
 from storage.store import Store, Written
@@ -29,7 +29,8 @@ BATCH_STEPS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """DESIGN §1: what is handed over during one fsync stays well below both."""
 BACKLOG_STEPS_MAX: Final = 4_000
-"""Readers of peers pause above this; local callers wait for their own steps anyway."""
+BACKLOG_BYTES_MAX: Final = 4 * BATCH_BYTES_MAX
+"""Readers of peers pause above either; local callers wait for their own steps anyway."""
 READ_ONLY_PROBE_S: Final = 10
 """How often a node that went read-only tries whether the disk takes a batch again."""
 
@@ -40,10 +41,11 @@ SELF: Final = ""
 class Ticket:
     """A step on its way to the disk."""
 
-    __slots__ = ("_done", "error", "reply", "step", "ticket")
+    __slots__ = ("_done", "error", "reply", "size", "step", "ticket")
 
     def __init__(self, step: Step) -> None:
         self.step = step
+        self.size = sum(map(_size_of, step.changes))
         self.ticket = 0
         self.reply: Any = step.reply
         self.error: TrucError | None = step.error
@@ -102,7 +104,9 @@ class Committer:
         self._waiting: deque[Ticket] = deque()
         self._work = trio.Event()
         self._room = trio.Event()
+        self._waiting_bytes = 0
         self._writing = False
+        self._releasing = False
         self.read_only: StoreError | None = None
 
     def hand_over(self, step: Step) -> Ticket:
@@ -115,12 +119,13 @@ class Committer:
         ticket = Ticket(step)
         if self.read_only is not None and step.changes:
             raise StoreError("store_read_only", reason=self.read_only.code)
-        if not step.changes and not self._waiting and not self._writing:
-            self._release(ticket)  # nothing is under way that it could have been read from
+        if not step.changes and not self._waiting and not self._writing and not self._releasing:
+            self._release([ticket])  # nothing is under way that it could have been read from
             return ticket
         staged = [change for change in step.changes if not isinstance(change, ToSign)]
         ticket.ticket = self._store.view.stage(staged)
         self._waiting.append(ticket)
+        self._waiting_bytes += ticket.size
         self._work.set()
         return ticket
 
@@ -131,7 +136,7 @@ class Committer:
 
     async def room(self) -> None:
         """Return when the backlog is small enough to read more from peers."""
-        while len(self._waiting) > BACKLOG_STEPS_MAX:
+        while len(self._waiting) > BACKLOG_STEPS_MAX or self._waiting_bytes > BACKLOG_BYTES_MAX:
             if self._room.is_set():
                 self._room = trio.Event()
             await self._room.wait()
@@ -157,10 +162,12 @@ class Committer:
     def _take_batch(self) -> list[Ticket]:
         batch: list[Ticket] = []
         size = 0
-        while self._waiting and len(batch) < BATCH_STEPS_MAX and size < BATCH_BYTES_MAX:
-            ticket = self._waiting.popleft()
-            size += sum(len(change.blob) for change in ticket.step.changes if isinstance(change, PutBody))
-            batch.append(ticket)
+        while self._waiting and len(batch) < BATCH_STEPS_MAX:
+            size += self._waiting[0].size
+            if batch and size > BATCH_BYTES_MAX:
+                break
+            batch.append(self._waiting.popleft())
+        self._waiting_bytes -= sum(ticket.size for ticket in batch)
         return batch
 
     async def _commit(self, batch: list[Ticket]) -> None:
@@ -186,21 +193,27 @@ class Committer:
         was_read_only, self.read_only = self.read_only, None
         if batch:
             self._store.view.settle(batch[-1].ticket)
-        for ticket in batch:
-            self._release(ticket)
+        self._release(batch)
         if was_read_only is not None:
             self._log.info("store_writable")
             self._on_failure(was_read_only)
 
-    def _release(self, ticket: Ticket) -> None:
-        self._let_out(ticket.step)
-        ticket.resolve()
+    def _release(self, tickets: Sequence[Ticket]) -> None:
+        """Let effects out in order; a step that they lead to waits until all of these are out."""
+        self._releasing = True
+        try:
+            for ticket in tickets:
+                self._let_out(ticket.step)
+                ticket.resolve()
+        finally:
+            self._releasing = False
 
     def _lose(self, batch: list[Ticket], error: StoreError) -> None:
         """A batch was lost: so is every step behind it, for it was read from what is not so."""
         self._metrics.commits_failed.inc()
         lost = [*batch, *self._waiting]
         self._waiting.clear()
+        self._waiting_bytes = 0
         self._store.view.forget_all()
         news = self.read_only is None or bool(lost)
         self.read_only = error
@@ -239,3 +252,15 @@ class Committer:
     def _discard(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
             self._store.discard(digest)
+
+
+def _size_of(change: Change | ToSign) -> int:
+    """The bytes of what may be large in a batch: bodies, headers, signed things and what is to be signed."""
+    if isinstance(change, ToSign):
+        return len(change.statement)
+    if isinstance(change, PutBody):
+        return len(change.blob)
+    record = change.record if isinstance(change, Put) else None
+    if isinstance(record, SealedHeader):
+        return len(record.sealed)
+    return len(record.wire) if isinstance(record, Thing) else 0

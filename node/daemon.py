@@ -107,6 +107,7 @@ class Node:
         self.environment: Final = environment
         self.store: Final = store
         self.keyring: Final = keyring
+        self._signing_keys: Final = {agency: signer.public.key_id for agency, signer in keyring.signers.items()}
         self.metrics: Final = metrics
         self.log: Final = log
         self.verifier: Final = Verifier()
@@ -160,7 +161,7 @@ class Node:
                 store=store,
                 directory=self.directory,
                 environment=environment,
-                has_room=self.sender.has_room,
+                promise=self.sender.promise,
                 expiry_default_days=settings.expiry_default_days,
             ),
             boxes=Boxes(pump=self.pump, store=store, reader=reader),
@@ -184,9 +185,18 @@ class Node:
             entropy=self.environment.entropy,
             vault_key=self.keyring.vault_key,
             sealing_keys=self.keyring.sealing,
+            signing_keys=self._signing_keys,
             verifier=self.verifier,
             settings=self.settings.delivery,
+            disk_low=self._disk_low(),
         )
+
+    def _disk_low(self) -> bool:
+        try:
+            self.store.bodies.require_space(0)
+        except StoreError:
+            return True
+        return False
 
     def host_of(self, agency: str) -> str | None:
         """The centre that hosts an agency now."""

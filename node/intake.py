@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from node.environment import Environment
 from node.pump import Pump
+from node.sender import Promise
 from protocol import limits
 from protocol.directory_view import DirectoryView
 from protocol.document import Metadata, check_metadata
 from protocol.encoding import encode, lp
-from protocol.envelope import HEADER, Header, Lane
+from protocol.envelope import Header, Lane, encode_header
 from protocol.errors import Findings, RequestError
 from protocol.identity import content_identity, number_identity, year_of
 from protocol.part_name import check_part_names
 from protocol.records import Upload
 from protocol.sealing import PartSealer, keyed_index, sealed_size, vault_open, vault_subkey
-from protocol.sending import DocumentAccepted, remembered
+from protocol.sending import DocumentAccepted, offer_bytes, remembered
 from protocol.step import Caller, Recorded, SealedPart, Submitted
 from storage.bodies import SMALL_BODY_BYTES_MAX
 from storage.store import Store
@@ -80,15 +81,15 @@ class Intake:
         store: Store,
         directory: DirectoryView,
         environment: Environment,
-        has_room: Callable[[str], bool],
+        promise: Callable[[Iterable[str], int], Promise],
         expiry_default_days: int,
     ) -> None:
-        """`has_room` tells whether a recipient's peer can take an offer at this moment."""
+        """`promise` keeps room for offers that may leave together with the document's own batch."""
         self._pump: Final = pump
         self._store: Final = store
         self._directory: Final = directory
         self._environment: Final = environment
-        self._has_room: Final = has_room
+        self._promise: Final = promise
         self._expiry_default_days: Final = expiry_default_days
 
     async def submit(self, caller: Caller, key: str, submission: Submission) -> DocumentAccepted:
@@ -102,11 +103,11 @@ class Intake:
             raise RequestError("right_missing", right="send")
         check_key(key)
         issuer, recipients = self._codes(submission)
+        self._check(submission)
         request = self._request_digest(issuer, recipients, submission)
         known = self._answered_before(caller, key, request, submission)
         if known is not None:
             return await self._when_durable(known)
-        self._check(submission)
         try:
             parts = await self._parts(caller, submission.parts)
         except RequestError:  # the same request, a moment ahead of this one, may have taken the uploads
@@ -114,9 +115,15 @@ class Intake:
             if known is None:
                 raise
             return await self._when_durable(known)
-        submitted = self._submitted(caller, key, submission, issuer, recipients, request, parts)
-        accepted: DocumentAccepted = await self._pump.ask(submitted)
-        return accepted
+        promise = self._promise(recipients, offer_bytes(parts))
+        try:
+            submitted = self._submitted(
+                caller, key, submission, issuer, recipients, request, parts, promise.recipients
+            )
+            accepted: DocumentAccepted = await self._pump.ask(submitted)
+            return accepted
+        finally:
+            promise.give_back()
 
     async def _when_durable(self, known: DocumentAccepted) -> DocumentAccepted:
         """The first answer may still be on its way to the disk."""
@@ -167,20 +174,20 @@ class Intake:
             [part.name, part.media_type, part.upload_id, b"" if part.content is None else _sha256(part.content)]
             for part in submission.parts
         ]
-        header = HEADER.encode(Header(metadata=submission.metadata, idempotency_key="", system=bytes(16)))
+        header = encode_header(Header(metadata=submission.metadata, idempotency_key="", system=bytes(16)))
         rest = [int(submission.lane), submission.expires_days, submission.reuse_reason, list(recipients), parts]
         return _sha256(lp("truc/request/1", issuer, header, encode(rest)))
 
     def _answered_before(
         self, caller: Caller, key: str, request: bytes, submission: Submission
     ) -> DocumentAccepted | None:
-        """A repeat whose uploads are gone is answered without them; one whose uploads are there
-        is compared by their content, inside the step."""
+        """A repeat without uploads, or whose uploads are gone, is told by the digest of the request
+        alone; one whose uploads are all there is compared by their content, inside the step."""
         uploads = [part.upload_id for part in submission.parts if part.upload_id]
         records = self._pump.view.records
-        if uploads and all(records.get(Upload, caller.system, upload_id) is None for upload_id in uploads):
-            return remembered(self._pump.view, caller.system, key, request, b"")
-        return None
+        if uploads and all(records.get(Upload, caller.system, upload_id) is not None for upload_id in uploads):
+            return None
+        return remembered(self._pump.view, caller.system, key, request, b"")
 
     # --- parts --------------------------------------------------------------------------------
 
@@ -247,6 +254,7 @@ class Intake:
         recipients: tuple[str, ...],
         request: bytes,
         parts: tuple[SealedPart, ...],
+        offer_now: frozenset[str],
     ) -> Submitted:
         here = self._pump.here()
         metadata = submission.metadata
@@ -271,7 +279,7 @@ class Intake:
             number_index=index,
             content=content_identity(metadata, plain),
             reuse_reason=submission.reuse_reason.strip(),
-            offer_now=frozenset(code for code in recipients if self._has_room(code)),
+            offer_now=offer_now,
         )
 
 

@@ -54,6 +54,10 @@ READ_BYTES: Final = 256 * KIB
 """One read; small reads cost a window update each (LIBRARIES §libp2p)."""
 FLUSH_BYTES: Final = 256 * KIB
 """Frames joined into one write."""
+WRITE_S: Final = 300
+"""A peer that takes nothing for so long is given up; even a slow line moves a chunk in this time."""
+NEW_LINKS_MAX: Final = 4
+"""Streams of one peer that have not said hello yet; a further one ends the oldest."""
 WORDS_MAX: Final = 2_000
 """Answers waiting for the writer; above it nothing more is read from this peer."""
 
@@ -98,6 +102,8 @@ class Link:
         self._words: deque[Send | Frame] = deque()
         self._offers: deque[SendOffer] = deque()
         self._greeted = False
+        self._bye: Bye | None = None
+        self._bye_said = False
         self.hello: Hello | None = None
         """What the peer said first; None until then."""
         self._wake = trio.Event()
@@ -118,6 +124,8 @@ class Link:
                 return
             self._greeted = True
             self._words.append(send)
+            if self._bye is not None:
+                self._words.append(self._bye)
         elif not self.is_up:
             return  # the record still owes it
         elif isinstance(send, SendOffer):
@@ -132,10 +140,12 @@ class Link:
         self._scope.cancel()
 
     def part(self, code: str) -> None:
-        """Tell the peer why, then give the link up."""
+        """Tell the peer why, then give the link up. Nothing may be said before our own hello."""
         self.why_over = code
-        self._words.append(Bye(code=code))
-        self._wake.set()
+        self._bye = Bye(code=code)
+        if self._greeted:
+            self._words.append(self._bye)
+            self._wake.set()
 
     async def run(self) -> None:
         """Live until the stream ends, the peer falls silent, or a rule is broken."""
@@ -166,8 +176,8 @@ class Link:
             chunk = self._next_chunk()
             if chunk:
                 self._metrics.network_bytes.labels(direction="out").inc(len(chunk))
-                await self._stream.write(chunk)
-                if self.why_over:
+                await self._write_chunk(chunk)
+                if self._bye_said:
                     await self._stream.close()
                     self._scope.cancel()
             elif not self._words and not self._offers:
@@ -176,12 +186,20 @@ class Link:
             else:
                 await trio.lowlevel.checkpoint()
 
+    async def _write_chunk(self, chunk: bytes) -> None:
+        try:
+            with trio.fail_after(WRITE_S):
+                await self._stream.write(chunk)
+        except trio.TooSlowError as error:
+            raise NetworkError("stream_stalled", seconds=WRITE_S) from error
+
     def _next_chunk(self) -> bytes:
         """Frames for one write: words first, then offers, up to the flush size."""
         chunk = bytearray()
         while len(chunk) < FLUSH_BYTES and (self._words or self._offers):
             item = self._words.popleft() if self._words else self._offers.popleft()
             frame = self._frame_of(item)
+            self._bye_said = self._bye_said or isinstance(frame, Bye)
             if frame is not None:
                 chunk += frame_bytes(frame)
         if len(self._words) <= WORDS_MAX // 2:
@@ -213,6 +231,7 @@ class Link:
             self._metrics.network_bytes.labels(direction="in").inc(len(data))
             for frame in self._session.receive(data):
                 self._take(frame)
+                await trio.lowlevel.checkpoint()  # a frame may cost a signature or two
             await self._pump.committer.room()
             while len(self._words) > WORDS_MAX:
                 self._drained = trio.Event()
@@ -308,14 +327,16 @@ class Links:
         if isinstance(send, SendHello):
             for new in self._new.get(send.centre, []):
                 new.send(send)
-            return
-        link = self._by_centre.get(send.centre)
+        link = self._by_centre.get(send.centre)  # a hello, too: the peer's may have come before ours left
         if link is not None:
             link.send(send)
 
     def add(self, link: Link) -> None:
         """A stream begins; it counts from the peer's hello on."""
-        self._new.setdefault(link.centre, []).append(link)
+        new = self._new.setdefault(link.centre, [])
+        new.append(link)
+        if len(new) > NEW_LINKS_MAX:
+            new[0].end("too_many_streams")
 
     def promote(self, link: Link) -> None:
         """The peer has said hello on this link: it replaces the older one."""

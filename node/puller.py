@@ -9,7 +9,8 @@ offered; the others are judged again when the first one is kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,7 +29,7 @@ from protocol.body_exchange import FRAME_BYTES_MAX, BodyAsked, ask, read_given
 from protocol.encoding import lp
 from protocol.envelope import PartRef, PartSecret, total_size
 from protocol.errors import FormatError, NetworkError, NotNow, StoreError, TrucError, TrustError
-from protocol.limits import MIB, SEGMENT_BYTES
+from protocol.limits import HELD_OFFERS_MAX, MIB, SEGMENT_BYTES
 from protocol.record import Body, Put, PutBody
 from protocol.sealing import BodyHasher, PartOpener
 from protocol.step import BodiesDurable, BodiesFailed, BodyRequest, OfferArrived, VerifiedBody
@@ -77,6 +78,8 @@ class Puller:
         self._log: Final = log
         self._envelopes: dict[bytes, _Envelope] = {}
         self._limits: dict[str, trio.CapacityLimiter] = {}
+        self._held: Counter[str] = Counter()
+        self._arriving: set[bytes] = set()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -90,10 +93,15 @@ class Puller:
         assert self._nursery is not None
         key = request.envelope.header_digest
         known = self._envelopes.get(key)
+        if self._held[request.centre] >= 2 * HELD_OFFERS_MAX:
+            self._put(BodiesFailed(centre=request.centre, offer=request.offer, code="busy"))
+            return
         if known is None:
+            self._held[request.centre] += 1
             self._envelopes[key] = _Envelope(request)
             self._nursery.start_soon(self._one, key)
-        elif known.request.consignment != request.consignment:
+        elif known.request.consignment != request.consignment and request.consignment not in known.others:
+            self._held[request.centre] += 1
             known.others[request.consignment] = request
 
     async def _one(self, key: bytes) -> None:
@@ -108,13 +116,16 @@ class Puller:
             self._log.info("pull_failed", centre=request.centre, code=error.code)
             given = BodiesFailed(centre=request.centre, offer=request.offer, code=_code_for_peer(error))
         others = self._envelopes.pop(key).others
-        self._put(lambda: given)
+        self._held[request.centre] -= 1
         for other in others.values():
-            self._put(lambda other=other: OfferArrived(centre=other.centre, offer=other.offer))  # type: ignore[misc]
+            self._held[other.centre] -= 1
+        self._put(given)
+        for other in others.values():
+            self._put(OfferArrived(centre=other.centre, offer=other.offer))
 
-    def _put(self, make: Callable[[], BodiesDurable | BodiesFailed | OfferArrived]) -> None:
+    def _put(self, given: BodiesDurable | BodiesFailed | OfferArrived) -> None:
         try:
-            self._pump.put(make())
+            self._pump.put(given)
         except StoreError as error:  # read-only: the peer keeps owing and offers again
             self._log.info("not_taken", code=error.code)
 
@@ -122,7 +133,8 @@ class Puller:
 
     async def _bodies(self, request: BodyRequest) -> tuple[VerifiedBody, ...]:
         small = total_size(request.envelope.parts) <= SMALL_BODY_BYTES_MAX
-        stream = await self._transport.open_stream(request.centre, body_exchange.PROTOCOL)
+        with _patience():
+            stream = await self._transport.open_stream(request.centre, body_exchange.PROTOCOL)
         self._metrics.streams_opened.labels(protocol="body").inc()
         try:
             reader = StreamReader(stream)
@@ -152,12 +164,16 @@ class Puller:
             return arriving.verified(PutBody(ref.digest, arriving.whole()))
         token = pull_token(ref.digest)
         bodies = self._store.bodies
+        if token in self._arriving:
+            raise NotNow("busy")  # another envelope's pull of the same body, at this moment
         bodies.reserve(token, ref.size)
+        self._arriving.add(token)
         try:
             writer = await self._writer(token, ref, arriving)
             await self._into_file(request, ref, stream, reader, arriving, writer)
             place = await self._environment.run_body(writer.finish, ref.digest)
         finally:
+            self._arriving.discard(token)
             bodies.release(token)
         return arriving.verified(Put(Body(digest=ref.digest, size=ref.size, place=place)))
 
@@ -172,7 +188,7 @@ class Puller:
     ) -> None:
         try:
             await self._receive(request, ref, stream, reader, arriving, writer)
-        except NetworkError:
+        except (NetworkError, NotNow, FormatError):
             await self._environment.run_body(writer.pause)  # the next attempt goes on from here
             raise
         try:

@@ -108,11 +108,19 @@ class Pump:
             TrucError: the input is refused (told only when what that was read from is durable),
                 or the disk did not take it.
         """
+        return await self.file(given).wait()
+
+    def file(self, given: Input) -> Ticket:
+        """As `ask`, for callers who have several inputs and wait for all outcomes together.
+
+        Raises:
+            StoreError: `store_read_only`.
+        """
         try:
             step = self._compute(given)
         except TrucError as error:
             step = Step(error=error)
-        return await self._hand_over(given, step).wait()
+        return self._hand_over(given, step)
 
     def let_out(self, step: Step) -> None:
         """The step's batch is durable: now it may be seen."""

@@ -13,6 +13,7 @@ from typing import Final
 from node.pump import Pump
 from protocol.errors import StoreError
 from protocol.records import Return
+from protocol.sending import is_due
 from protocol.step import Acked, Event, ReturnsDue
 
 WINDOW: Final = 256
@@ -43,7 +44,7 @@ class Returner:
 
     def hosts_changed(self) -> None:
         """Issuers may have moved: look again at what is owed to whom."""
-        for centre in list(self._owed):
+        for centre in list(self._flying):
             self.peer_up(centre)
 
     def _listen(self, event: Event) -> None:
@@ -72,7 +73,8 @@ class Returner:
             after: tuple[bytes, int] | tuple[()] = ()
             while found := self._pump.view.records.scan(Return, issuer, after=after, limit=WINDOW):
                 after = (found[-1].consignment, found[-1].slot)
-                yield from (owed for owed in found if owed.retry_ms <= self._pump.here().now_ms)
+                now_ms = self._pump.here().now_ms
+                yield from (owed for owed in found if is_due(owed.retry_ms, now_ms))
 
     def _issuers(self) -> Iterator[str]:
         after: tuple[str, ...] = ()

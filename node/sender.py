@@ -9,15 +9,17 @@ records `offered` before the offer is seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from node.pump import Pump
 from protocol import limits
 from protocol.errors import StoreError
+from protocol.exchange import NotNow
 from protocol.records import Outgoing, Owed
-from protocol.sending import urgency
-from protocol.step import Event, Offering, Queued, Settled
+from protocol.sending import is_due, urgency
+from protocol.step import Event, Offering, OfferPutOff, Queued, Settled
 
 LANES: Final = 4
 AGED_MS: Final = 10 * limits.MINUTE_MS
@@ -26,6 +28,8 @@ BATCH_OFFERS: Final = 64
 """Offers marked in one step."""
 LOOK_AHEAD: Final = 64
 """Queue entries read at once."""
+DROPPED_AGAIN_MS: Final = limits.MINUTE_MS
+"""An offer that could not be made is tried again after this."""
 
 
 @dataclass(slots=True)
@@ -43,17 +47,47 @@ class _Peer:
     again: dict[bytes, Owed] = field(default_factory=dict)
     """Put off before, due now."""
     size: int = 0
+    promised: int = 0
+    promised_size: int = 0
+    """Offers that will leave together with a document that is being owned at this moment."""
 
     def room(self) -> bool:
-        return len(self.flying) < limits.WINDOW_OFFERS_MAX and self.size < limits.WINDOW_BYTES_MAX
+        offers, size = len(self.flying) + self.promised, self.size + self.promised_size
+        return offers < limits.WINDOW_OFFERS_MAX and size < limits.WINDOW_BYTES_MAX
 
     def fly(self, consignment: bytes, size: int) -> None:
+        self.size += size - self.flying.get(consignment, 0)
         self.flying[consignment] = size
-        self.size += size
 
     def land(self, consignment: bytes) -> None:
         self.size -= self.flying.pop(consignment, 0)
         self.held.discard(consignment)
+
+
+class Promise:
+    """Places in windows, kept for offers that leave with the batch that owes them."""
+
+    def __init__(self, size: int) -> None:
+        self._size: Final = size
+        self._places: dict[str, _Peer] = {}
+
+    @property
+    def recipients(self) -> frozenset[str]:
+        """For whom there was room."""
+        return frozenset(self._places)
+
+    def take(self, recipient: str, peer: _Peer) -> None:
+        """Keep a place for an offer to this recipient."""
+        self._places[recipient] = peer
+        peer.promised += 1
+        peer.promised_size += self._size
+
+    def give_back(self) -> None:
+        """The document is owned, and its offers fly by themselves; or it is not. Once."""
+        for peer in self._places.values():
+            peer.promised -= 1
+            peer.promised_size -= self._size
+        self._places.clear()
 
 
 class Sender:
@@ -84,25 +118,36 @@ class Sender:
             peer.recipients = dict.fromkeys(self._queued_for(centre))
         for centre in list(self._peers):
             self._fill(centre)
+        self._close_queues()
 
-    def has_room(self, recipient: str) -> bool:
-        """An offer to this recipient may leave together with the batch that owes it."""
-        peer = self._peer_of(recipient)
-        return peer is not None and peer.room() and recipient not in peer.recipients and not peer.again
+    def promise(self, recipients: Iterable[str], size: int) -> Promise:
+        """Keep room for offers of `size` bytes to as many of these recipients as have it; the
+        others wait in the queue. The promise must be given back."""
+        promise = Promise(size)
+        for recipient in recipients:
+            peer = self._peer_of(recipient)
+            if peer is not None and peer.room() and recipient not in peer.recipients and not peer.again:
+                promise.take(recipient, peer)
+        return promise
 
     def holding(self, centre: str, consignment: bytes) -> None:
-        """The peer pulls the bodies of this offer: it leaves the window, but not the flight."""
+        """The peer pulls the bodies of this offer: it leaves the window, but not the flight. Beyond
+        so many it stays in the window, where small and urgent documents still pass it."""
         peer = self._peers.get(centre)
-        if peer is not None and consignment in peer.flying:
+        if peer is not None and consignment in peer.flying and len(peer.held) < limits.HELD_OFFERS_MAX:
             peer.land(consignment)
             peer.held.add(consignment)
             self._fill(centre)
 
     def dropped(self, centre: str, consignment: bytes) -> None:
-        """The offer made no frame; it is looked at again when its peer or host changes."""
+        """The offer made no frame, so the recipient has nothing of it: as after a *not now*, it is
+        looked at again in a while."""
         peer = self._peers.get(centre)
         if peer is not None:
             peer.land(consignment)
+        answer = NotNow(subject=consignment, code="busy", retry_ms=DROPPED_AGAIN_MS)
+        with suppress(StoreError):  # read-only: links are made anew when that ends
+            self._pump.put(OfferPutOff(centre=centre, answer=answer))
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Per reachable centre: offers in the window, offers being pulled."""
@@ -171,11 +216,13 @@ class Sender:
 
     def _candidates(self, peer: _Peer) -> Iterator[Owed]:
         """Queue entries in the order in which they go, each taken from its queue as it is yielded."""
+        now_ms = self._pump.here().now_ms
         for rank in range(LANES):
             for consignment, owed in list(peer.again.items()):
                 if owed.urgency <= rank:
                     del peer.again[consignment]
-                    yield owed
+                    if self._is_due(peer, owed, now_ms):
+                        yield owed
             yield from self._lane(peer, rank, aged=False)
             if 1 <= rank < LANES - 1:
                 yield from self._lane(peer, rank + 1, aged=True)
@@ -215,16 +262,33 @@ class Sender:
         if owed.consignment in peer.flying or owed.consignment in peer.held:
             return False
         entry = self._pump.view.records.get(Outgoing, owed.consignment)
-        return entry is not None and not entry.settled_ms and entry.retry_ms <= now_ms
+        return entry is not None and not entry.settled_ms and is_due(entry.retry_ms, now_ms)
 
     def _queued_for(self, centre: str) -> Iterable[str]:
-        """Recipients with something queued whose host is this centre: one step of the index each."""
+        """Recipients with something queued whose host is this centre."""
+        return (recipient for recipient in self._recipients() if self._host_of(recipient) == centre)
+
+    def _recipients(self) -> Iterator[str]:
+        """All recipients with something queued: one step of the index each."""
         after: tuple[str, ...] = ()
         while found := self._pump.view.records.scan(Owed, after=after, limit=1):
-            recipient = found[0].recipient
-            after = (recipient,)
-            if self._host_of(recipient) == centre:
-                yield recipient
+            after = (found[0].recipient,)
+            yield found[0].recipient
+
+    def _close_queues(self) -> None:
+        """What is queued for a closed code ends, whether or not its last host can be reached."""
+        now_ms = self._pump.here().now_ms
+        for recipient in list(self._recipients()):
+            party = self._pump.view.directory.party(recipient, at_ms=now_ms)
+            if party is not None and party.state == "closed":
+                with suppress(StoreError):  # read-only: the directory is looked at again when it changes
+                    self._close_queue(recipient)
+
+    def _close_queue(self, recipient: str) -> None:
+        after: tuple[int, int] | tuple[()] = ()
+        while found := self._pump.view.records.scan(Owed, recipient, after=after, limit=BATCH_OFFERS):
+            after = (found[-1].urgency, found[-1].sequence)
+            self._pump.put(Offering(centre="", consignments=tuple(owed.consignment for owed in found)))
 
     def _peer_of(self, recipient: str) -> _Peer | None:
         centre = self._host_of(recipient)

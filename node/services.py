@@ -87,7 +87,7 @@ class Services:
 
     def _hand_over(self, caller: Caller, action: Action) -> Ticket | TrucError:
         try:
-            return self._pump.put(_input_of(caller, action))
+            return self._pump.file(_input_of(caller, action))
         except TrucError as error:
             return error
 

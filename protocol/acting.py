@@ -15,6 +15,7 @@ from protocol.errors import RequestError
 from protocol.receipt import CENTRE_CODES, RECEIPT, Receipt, ReceiptCode
 from protocol.receiving import chain, changed, owe_return
 from protocol.records import IN, Due, Incoming, Link, Remembered, Uncollected
+from protocol.sending import holds_key
 from protocol.signing import thing_digest
 from protocol.status import StatusFlag, judge_status
 from protocol.step import Answered, Collected, Here, Party, Step, View
@@ -56,8 +57,8 @@ def answer(view: View, here: Here, answered: Answered) -> Step:
     """Record a status of the recipient and owe it to the issuer.
 
     Raises:
-        RequestError: `consignment_unknown`, `agency_not_hosted`, `key_reused`, and the
-            `status_*` codes of `judge_status`.
+        RequestError: `consignment_unknown`, `agency_not_hosted`, `key_reused`, `signing_key_missing`, and
+            the `status_*` codes of `judge_status`.
     """
     entry = _incoming(view, answered.caller.agencies, answered.consignment)
     known = view.records.get(Remembered, answered.caller.system, "statuses", answered.key)
@@ -66,6 +67,8 @@ def answer(view: View, here: Here, answered: Answered) -> Step:
             raise RequestError("key_reused", field="Idempotency-Key")
         return Step(reply=_made(view, entry, int.from_bytes(known.answer, "big"), repeated=True))
     party = _party(view, here, entry)
+    if not holds_key(here, party):
+        raise RequestError("signing_key_missing", field="consignment", agency=entry.recipient)
     flag = judge_status(entry.codes, answered.code, has_reason=bool(answered.reason.strip()), request_pending=False)
     draft = Draft(view, here)
     receipt = _next_receipt(here, entry, party, answered.code, answered)

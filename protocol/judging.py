@@ -93,6 +93,8 @@ def open_offer(view: View, here: Here, reading: Reading) -> Opened:
         raise NotNow("clock")
     recipient = _recipient(view, here, reading)
     issuer = issuer_of(view, reading)
+    if issuer.state == "locked":  # no new documents, whatever time they claim to be from
+        raise NotNow("held")
     envelope = _envelope(here, reading, issuer)
     judged_by = tuple(sorted({*issuer.records, *recipient.records}))
     _check_limits(here, reading, envelope, judged_by)
@@ -111,6 +113,8 @@ def _recipient(view: View, here: Here, reading: Reading) -> Party:
         raise NotNow("record_stale")
     if party.state != "active":
         raise NotNow("held")
+    if here.signing_keys.get("") not in party.centre_signers:
+        raise NotNow("record_stale")  # nobody would believe our receipt
     return party
 
 

@@ -98,6 +98,9 @@ WINDOW_OFFERS_MAX: Final = 256
 """Offers written to a peer and not yet answered."""
 WINDOW_BYTES_MAX: Final = 512 * KIB
 """Bytes of such offers; one offer may exceed it when it is alone."""
+HELD_OFFERS_MAX: Final = 32
+"""Offers whose bodies a peer pulls at the same time; each holds a header of up to 128 KiB there.
+A sender keeps below it, a recipient answers *busy* above twice as many."""
 
 # --- time -----------------------------------------------------------------------------------
 SECOND_MS: Final = 1_000

@@ -33,6 +33,7 @@ from protocol.records import (
     Uncollected,
 )
 from protocol.refusal import REFUSAL, Refusal
+from protocol.retention import bring
 from protocol.sealing import vault_wrap
 from protocol.settling import AGAIN_LATE_MS, AGAIN_SOON_MS
 from protocol.signing import thing_digest
@@ -107,6 +108,8 @@ def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody
         again = _known_answer(view, here, reading)
         if again is not None:
             return again
+        if bodies is None and here.disk_low:
+            raise NotNow("disk_floor")
         opened = open_offer(view, here, reading)
         if view.records.get(SealedHeader, reading.envelope_thing.digest) is not None:
             return _keep(view, here, opened, ())  # pulled or sealed here before, and still held
@@ -134,19 +137,28 @@ def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
     if incoming is not None:
         first = view.records.get(Link, IN, reading.id, 0)
         assert first is not None, "an accepted consignment has its first receipt"
-        draft.sends.append(SendReturn(reading.centre, first.receipt, 0))
+        _return_again(draft, reading, 0, first.receipt)
     elif refused is not None:
-        draft.sends.append(SendReturn(reading.centre, refused.refusal, 0))
+        _return_again(draft, reading, REFUSAL_SLOT, refused.refusal)
     return draft.step()
+
+
+def _return_again(draft: Draft, reading: Reading, slot: int, thing: bytes) -> None:
+    """While it is owed it goes under its journal number, so that no mark of the pair is skipped."""
+    owed = draft.get(Return, reading.consignment.issuer, reading.id, slot)
+    if owed is None:
+        draft.sends.append(SendReturn(reading.centre, thing, 0))
+    else:
+        bring(draft, owed)
 
 
 def _pull(view: View, here: Here, opened: Opened) -> Step:
     draft = Draft(view, here)
     reading = opened.reading
     parts = tuple(StoredPart(digest=ref.digest, size=ref.size) for ref in opened.envelope.parts)
-    if draft.get(Pull, reading.id) is None:
-        draft.put(Pull(consignment=reading.id, centre=reading.centre, started_ms=here.now_ms, parts=parts))
-        draft.due(here.now_ms + here.settings.pull_patience_ms, Due.PULL, reading.id)
+    _forget_pull(draft, reading.id)  # an offer that is repeated begins its day anew
+    draft.put(Pull(consignment=reading.id, centre=reading.centre, started_ms=here.now_ms, parts=parts))
+    draft.due(here.now_ms + here.settings.pull_patience_ms, Due.PULL, reading.id)
     draft.sends.append(SendHolding(reading.centre, reading.id))
     step = draft.step()
     request = BodyRequest(
@@ -267,10 +279,12 @@ def chain(draft: Draft, receipt: Receipt, digest: bytes, flag: str = "") -> None
 
 
 def owe_return(draft: Draft, centre: str, issuer: str, consignment: bytes, slot: int, thing: bytes) -> None:
-    """Owe a receipt or refusal to the issuer until its node acknowledges it."""
-    number = draft.journal(centre, thing, consignment)
+    """Owe a receipt or refusal to the issuer until its node acknowledges it. Without a centre it
+    is owed all the same, and gets its number when the issuer's host is known."""
+    number = draft.journal(centre, thing, consignment) if centre else 0
     draft.put(Return(issuer=issuer, consignment=consignment, slot=slot, thing=thing, centre=centre, number=number))
-    draft.sends.append(SendReturn(centre, thing, number))
+    if centre:
+        draft.sends.append(SendReturn(centre, thing, number))
 
 
 def _refused(view: View, here: Here, refuse: Refuse) -> Step:
@@ -283,7 +297,7 @@ def _refused(view: View, here: Here, refuse: Refuse) -> Step:
         recipient=reading.consignment.recipient,
         code=refuse.code,
         field=refuse.field,
-        judged_by=refuse.judged_by,
+        judged_by=refuse.judged_by[: limits.JUDGED_BY_MAX],
         time_ms=here.now_ms,
     )
     statement = REFUSAL.encode(refusal)

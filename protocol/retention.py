@@ -32,7 +32,7 @@ from protocol.records import (
     Thing,
 )
 from protocol.refusal import REFUSAL
-from protocol.sending import expire
+from protocol.sending import RETRY_MAX_MS, RETRY_MIN_MS, expire, is_due
 from protocol.signing import Signed
 from protocol.step import (
     Acked,
@@ -50,6 +50,9 @@ from protocol.step import (
 CLOCK_PAUSE_MS: Final = limits.MINUTE_MS
 """While the clock is suspicious, what falls due is looked at again after this."""
 
+ASKED_AGAIN: Final = frozenset({Due.RETRY, Due.RETURN})
+"""Asking again judges nothing by time."""
+
 USERS_MAX: Final = 1_000
 """How many users of one body are looked through; a circular has at most as many recipients."""
 
@@ -61,7 +64,7 @@ def deadlines(view: View, here: Here, reached: DeadlineReached) -> Step:
         if draft.get(Deadline, at_ms, what, subject) is None:
             continue
         draft.delete(Deadline, at_ms, what, subject)
-        if not here.clock_trusted:
+        if not here.clock_trusted and what not in ASKED_AGAIN:
             draft.due(here.now_ms + CLOCK_PAUSE_MS, Due(what), subject)
         else:
             _decide(draft, Due(what), subject)
@@ -101,7 +104,7 @@ def acked(view: View, here: Here, ack: ThingAcked) -> Step:
     draft = Draft(view, here)
     draft.events.append(Acked(ack.centre, ack.thing))
     owed = _return_of(draft, ack.thing)
-    if owed is not None:
+    if owed is not None and owed.centre == ack.centre:  # a former host's word does not count
         draft.delete(Return, owed.issuer, owed.consignment, owed.slot)
         draft.not_due(owed.retry_ms, Due.RETURN, owed.thing)
     return draft.step()
@@ -112,8 +115,8 @@ def return_put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     draft = Draft(view, here)
     draft.events.append(Acked(answer.centre, answer.answer.subject))
     owed = _return_of(draft, answer.answer.subject)
-    if owed is not None:
-        wait_ms = min(max(answer.answer.retry_ms, limits.SECOND_MS), limits.HOUR_MS)
+    if owed is not None and owed.centre == answer.centre:
+        wait_ms = min(max(answer.answer.retry_ms, RETRY_MIN_MS), RETRY_MAX_MS)
         retry_ms = here.now_ms + wait_ms
         draft.not_due(owed.retry_ms, Due.RETURN, owed.thing)
         draft.due(retry_ms, Due.RETURN, owed.thing)
@@ -138,7 +141,7 @@ def _return_of(draft: Draft, digest: bytes) -> Return | None:
 def _return_again(draft: Draft, digest: bytes) -> None:
     owed = _return_of(draft, digest)
     if owed is not None:
-        _bring(draft, replace(owed, retry_ms=0, waiting=""))
+        bring(draft, replace(owed, retry_ms=0, waiting=""))
 
 
 def returns_due(view: View, here: Here, due: ReturnsDue) -> Step:
@@ -146,12 +149,12 @@ def returns_due(view: View, here: Here, due: ReturnsDue) -> Step:
     draft = Draft(view, here)
     for consignment, slot in due.owed:
         owed = draft.get(Return, due.issuer, consignment, slot)
-        if owed is not None and owed.retry_ms <= here.now_ms:
-            _bring(draft, owed)
+        if owed is not None and is_due(owed.retry_ms, here.now_ms):
+            bring(draft, owed)
     return draft.step()
 
 
-def _bring(draft: Draft, owed: Return) -> None:
+def bring(draft: Draft, owed: Return) -> None:
     """Send to the issuer's present host; after a change of host under a new journal number."""
     issuer = draft.view.directory.party(owed.issuer, at_ms=draft.here.now_ms)
     if issuer is None:

@@ -7,6 +7,7 @@ side is `receiving.py`; when an offer is made and to whom, `node/sender.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from protocol import limits
@@ -32,7 +33,19 @@ from protocol.records import (
 )
 from protocol.sealing import body_digest, header_keys, seal_header, vault_wrap
 from protocol.signing import thing_digest
-from protocol.step import Here, Offering, OfferPutOff, Party, SendOffer, Settled, StateChanged, Step, Submitted, View
+from protocol.step import (
+    Here,
+    Offering,
+    OfferPutOff,
+    Party,
+    SealedPart,
+    SendOffer,
+    Settled,
+    StateChanged,
+    Step,
+    Submitted,
+    View,
+)
 from protocol.step import Queued as QueuedEvent
 from protocol.textid import to_text
 
@@ -78,7 +91,8 @@ def submit(view: View, here: Here, submitted: Submitted) -> Step:
     """Own a document: one batch with envelope, consignments, queue entries and the idempotency key.
 
     Raises:
-        RequestError: `key_reused`, `issuer_not_yours`, `document_repeated`, `number_taken`.
+        RequestError: `key_reused`, `issuer_not_yours`, `document_repeated`, `number_taken`,
+            `upload_unknown`, `upload_repeated`.
         Findings: `issuer_*` and `recipient_*` codes, all at once.
     """
     known = remembered(view, submitted.caller.system, submitted.key, submitted.request, submitted.parts_digest)
@@ -137,7 +151,20 @@ def _issuer_findings(view: View, here: Here, issuer: str) -> list[RequestError]:
         return [RequestError("issuer_not_hosted", field="issuer", agency=issuer)]
     if party.state != "active":
         return [RequestError("issuer_not_active", field="issuer", agency=issuer, state=party.state)]
+    if not holds_key(here, party):
+        return [RequestError("signing_key_missing", field="issuer", agency=issuer)]
     return []
+
+
+def holds_key(here: Here, party: Party) -> bool:
+    """This node signs for the agency with a key that the directory lists, so that others believe it."""
+    return here.signing_keys.get(party.code if party.own_keys else "") in party.signers
+
+
+def is_due(retry_ms: int, now_ms: int) -> bool:
+    """A *not now* may be asked again. One that lies further ahead than any may was noted by a
+    wall clock that has been set back since."""
+    return retry_ms <= now_ms or retry_ms > now_ms + RETRY_MAX_MS
 
 
 def _check_uploads(view: View, submitted: Submitted) -> None:
@@ -150,7 +177,8 @@ def _check_uploads(view: View, submitted: Submitted) -> None:
         if part.upload_id in seen:
             raise RequestError("upload_repeated", field=field)
         seen.add(part.upload_id)
-        if view.records.get(Upload, submitted.caller.system, part.upload_id) is None:
+        upload = view.records.get(Upload, submitted.caller.system, part.upload_id)
+        if upload is None or upload.body != part.body:
             raise RequestError("upload_unknown", field=field, upload=part.upload_id)
 
 
@@ -227,7 +255,8 @@ def _own(draft: Draft, submitted: Submitted, parties: dict[str, Party]) -> Step:
             answer=envelope_id + submitted.parts_digest,
         )
     )
-    draft.audit(submitted.caller, "documents", submitted.issuer, to_text("doc", envelope_id))
+    why = f" number reused: {submitted.reuse_reason}" if submitted.reuse_reason else ""
+    draft.audit(submitted.caller, "documents", submitted.issuer, to_text("doc", envelope_id) + why)
     return draft.step(reply=DocumentAccepted(envelope_id, False))
 
 
@@ -306,7 +335,7 @@ def _owe(draft: Draft, document: Document, party: Party, signer: str, *, offered
             sequence=entry.sequence,
             consignment=entry.consignment,
             since_ms=entry.created_ms,
-            bytes=offer_bytes(document),
+            bytes=offer_bytes(document.parts),
         )
     )
     _count_queued(draft, entry, 1)
@@ -321,9 +350,9 @@ def urgency(lane: int) -> int:
     return 3 - lane
 
 
-def offer_bytes(document: Document) -> int:
-    """About how many bytes an offer of this document writes to the stream."""
-    inline = sum(part.size for part in document.parts)
+def offer_bytes(parts: Iterable[StoredPart | SealedPart]) -> int:
+    """About how many bytes an offer of a document with these parts writes to the stream."""
+    inline = sum(part.size for part in parts)
     return (inline if inline <= limits.INLINE_BYTES_MAX else 0) + 2048
 
 
@@ -353,7 +382,10 @@ def _count_queued(draft: Draft, entry: Outgoing, change: int) -> None:
 
 
 def offer(view: View, here: Here, offering: Offering) -> Step:
-    """Mark consignments as offered before their offers leave; close those whose recipient is closed."""
+    """Mark consignments as offered before their offers leave; close those whose recipient is closed.
+
+    With an empty centre nothing is offered, and closing is all that happens.
+    """
     draft = Draft(view, here)
     for consignment in offering.consignments:
         entry = draft.get(Outgoing, consignment)
@@ -398,6 +430,7 @@ def put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     draft = Draft(view, here)
     entry = draft.get(Outgoing, answer.answer.subject)
     if entry is None or entry.settled_ms or entry.centre != answer.centre:
+        draft.events.append(Settled(answer.centre, answer.answer.subject))  # its place in that window is free
         return draft.step()
     wait_ms = min(max(answer.answer.retry_ms, RETRY_MIN_MS), RETRY_MAX_MS)
     retry_ms = here.now_ms + wait_ms

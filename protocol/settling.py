@@ -20,12 +20,15 @@ from protocol.refusal import REFUSAL, Refusal, check_refusal
 from protocol.sending import changed, settled
 from protocol.signing import PublicKey, Signed
 from protocol.status import flag_of
-from protocol.step import Alarm, Here, Party, SendAck, SendNotNow, Step, ThingReturned, View
+from protocol.step import Alarm, Here, Party, SendAck, SendNotNow, Settled, Step, ThingReturned, View
 
 AGAIN_SOON_MS: Final = limits.MINUTE_MS
 """When missing knowledge should have arrived by then."""
 AGAIN_LATE_MS: Final = limits.HOUR_MS
 """When only a person can mend it."""
+
+NEWER_CODES: Final = frozenset({"format_newer", "receipt_code_unknown", "refusal_code_unknown"})
+"""A peer that is ahead of us says such things; within a version, codes are only added."""
 
 EVENT_OF: Final = {ReceiptCode.ARRIVED: SenderEvent.ARRIVE, ReceiptCode.COLLECTED: SenderEvent.COLLECT}
 
@@ -33,16 +36,23 @@ EVENT_OF: Final = {ReceiptCode.ARRIVED: SenderEvent.ARRIVE, ReceiptCode.COLLECTE
 def settle(view: View, here: Here, returned: ThingReturned) -> Step:
     """Take a receipt or refusal that a peer brings.
 
+    One statement that cannot be read is put off like one that cannot be believed: it must not
+    take the stream, and all else that is owed, with it.
+
     Raises:
-        FormatError: the bytes are no signed thing, or no statement of their format.
+        FormatError: the bytes are no signed thing.
     """
     draft = Draft(view, here)
     signed = Signed.from_wire(returned.returned.thing, bytes_max=limits.STATEMENT_BYTES_MAX)
     draft.hold(returned.centre, returned.returned.number)
-    if signed.format == RECEIPT.name:
-        return _receipt(draft, returned.centre, signed)
-    if signed.format == REFUSAL.name:
-        return _refusal(draft, returned.centre, signed)
+    try:
+        if signed.format == RECEIPT.name:
+            return _receipt(draft, returned.centre, signed)
+        if signed.format == REFUSAL.name:
+            return _refusal(draft, returned.centre, signed)
+    except FormatError as error:
+        if error.code not in NEWER_CODES:
+            return _not_now(view, here, returned.centre, signed, error.code, AGAIN_LATE_MS, alarm=True)
     return _not_now(view, here, returned.centre, signed, "newer_format", AGAIN_LATE_MS)
 
 
@@ -68,6 +78,7 @@ def _receipt(draft: Draft, centre: str, signed: Signed) -> Step:
         return _not_now(view, here, centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
     known = view.records.get(Link, OUT, entry.consignment, receipt.sequence)
     if known is not None and known.receipt == signed.digest:
+        draft.events.append(Settled(centre, entry.consignment))
         draft.sends.append(SendAck(centre, signed.digest))
         return draft.step()
     if here.clock_trusted and receipt.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
@@ -79,10 +90,12 @@ def _receipt(draft: Draft, centre: str, signed: Signed) -> Step:
     try:
         here.verifier.verify(signed, key)
         head = _head_of(entry).extend(receipt, signed.digest)
-    except (TrustError, FormatError) as error:
+    except TrustError as error:
         gap = error.code == "receipt_chain_gap"
         return _not_now(view, here, centre, signed, error.code, AGAIN_SOON_MS if gap else AGAIN_LATE_MS, alarm=not gap)
     _record(draft, entry, receipt, signed, head)
+    if centre != entry.centre:  # another host than the one it was last offered to
+        draft.events.append(Settled(centre, entry.consignment))
     draft.sends.append(SendAck(centre, signed.digest))
     return draft.step()
 
@@ -115,9 +128,9 @@ def _head_of(entry: Outgoing) -> ChainHead:
 def _record(draft: Draft, entry: Outgoing, receipt: Receipt, signed: Signed, head: ChainHead) -> None:
     event = EVENT_OF.get(ReceiptCode(receipt.code), SenderEvent.ANSWER)
     state = SenderState(entry.state)
-    if state is SenderState.REFUSED:  # the recipient said both yes and no
+    if entry.refusal:  # the recipient said both yes and no
         draft.events.append(Alarm("receipt_after_refusal", entry.centre, entry.consignment))
-    else:
+    if state is not SenderState.REFUSED:
         state = next_state(state, event)
     after = replace(
         entry,
@@ -166,6 +179,8 @@ def _refusal(draft: Draft, centre: str, signed: Signed) -> Step:
     entry = view.records.get(Outgoing, refusal.consignment)
     if entry is None:
         return _not_now(view, here, centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
+    if here.clock_trusted and refusal.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
+        return _not_now(view, here, centre, signed, "clock", AGAIN_SOON_MS)
     party = view.directory.party(entry.recipient, at_ms=refusal.time_ms)
     key = None if party is None else signing_key(signed, dict(party.centre_signers))
     if party is None or key is None:
@@ -184,18 +199,13 @@ def _refusal(draft: Draft, centre: str, signed: Signed) -> Step:
 def _refuse(draft: Draft, entry: Outgoing, refusal: Refusal, signed: Signed, party: Party) -> None:
     """Settle by a refusal, unless it was judged by other records than ours: then offer once more."""
     state = SenderState(entry.state)
-    if entry.refusal or entry.next_receipt:
-        first_time = False
-    else:
-        first_time = True
-        draft.put(Thing(digest=signed.digest, wire=signed.to_wire()))
-    issuer = draft.view.directory.party(entry.issuer, at_ms=draft.here.now_ms)
-    ours = set(party.records) | set(issuer.records if issuer is not None else ())
-    if first_time and not entry.settled_ms and not ours.issuperset(refusal.judged_by):
-        retry_ms = draft.here.now_ms + AGAIN_SOON_MS
-        draft.not_due(entry.retry_ms, Due.RETRY, entry.consignment)
-        draft.due(retry_ms, Due.RETRY, entry.consignment)
-        draft.put(replace(entry, refusal=signed.digest, waiting="refusal_records_differ", retry_ms=retry_ms))
+    draft.put(Thing(digest=signed.digest, wire=signed.to_wire()))
+    if entry.next_receipt:
+        _refused_after_receipt(draft, entry, signed)
+        return
+    differ = not _our_records(draft, entry, party).issuperset(refusal.judged_by)
+    if differ and not entry.refusal and not entry.settled_ms:
+        _offer_once_more(draft, entry, signed)
         return
     after = next_state(state, SenderEvent.REFUSE)
     if after is state:
@@ -205,3 +215,25 @@ def _refuse(draft: Draft, entry: Outgoing, refusal: Refusal, signed: Signed, par
         entry.issuer, "refused", consignment=entry.consignment, envelope_id=entry.envelope_id, detail=refusal.code
     )
     draft.events.append(changed(entry, after, refusal.code))
+
+
+def _our_records(draft: Draft, entry: Outgoing, party: Party) -> set[bytes]:
+    """The directory records by which we would judge this consignment."""
+    issuer = draft.view.directory.party(entry.issuer, at_ms=draft.here.now_ms)
+    return {*party.records, *(issuer.records if issuer is not None else ())}
+
+
+def _offer_once_more(draft: Draft, entry: Outgoing, signed: Signed) -> None:
+    retry_ms = draft.here.now_ms + AGAIN_SOON_MS
+    draft.not_due(entry.retry_ms, Due.RETRY, entry.consignment)
+    draft.due(retry_ms, Due.RETRY, entry.consignment)
+    draft.put(replace(entry, refusal=signed.digest, waiting="refusal_records_differ", retry_ms=retry_ms))
+    draft.events.append(Settled(entry.centre, entry.consignment, retry_ms))
+    draft.events.append(changed(entry, SenderState(entry.state), "refusal_records_differ"))
+
+
+def _refused_after_receipt(draft: Draft, entry: Outgoing, signed: Signed) -> None:
+    """The recipient said both yes and no: the receipt stays, the refusal is kept as evidence."""
+    if entry.refusal != signed.digest:
+        draft.put(replace(entry, refusal=signed.digest))
+        draft.events.append(Alarm("refusal_after_receipt", entry.centre, entry.consignment))

@@ -82,8 +82,12 @@ class Here:
     entropy: Callable[[int], bytes]
     vault_key: bytes
     sealing_keys: Mapping[bytes, SealingKey]
+    signing_keys: Mapping[str, bytes]
+    """Ids of the keys that this node signs with: the centre's under "", an agency's own under its code."""
     verifier: Verifier
     settings: Settings
+    disk_low: bool = False
+    """Less space is free than the operator wants kept: nothing new is taken in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

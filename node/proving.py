@@ -1,0 +1,97 @@
+"""Evidence files of consignments that this node sent or holds.
+
+Obeys DESIGN §3: receipt chain, consignment, envelope, and the directory records from the root to
+the keys, in every version this node has believed, so that old signatures can be judged by what
+was true then. Checking such a file is `protocol/evidence.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from node.daemon import Node
+from node.tracing import thing_of
+from protocol import receiving, sending
+from protocol.directory import AgencyRecord, CentreRecord
+from protocol.entitlement import Known
+from protocol.errors import RequestError
+from protocol.evidence import build_evidence
+from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, SealedHeader
+from protocol.sealing import vault_open
+from protocol.signing import Signed
+from protocol.step import Caller
+
+LINKS_MAX: Final = 10_000
+DEPTH_MAX: Final = 16
+"""Registrars above a record; the tree has four levels."""
+
+
+def evidence_of(node: Node, caller: Caller, consignment: bytes, *, disclose: bool = False) -> bytes:
+    """The bytes of an evidence file.
+
+    Raises:
+        RequestError: `consignment_unknown`, `part_gone` (to be disclosed, and no longer kept).
+    """
+    records = node.store.committed
+    sent, held = records.get(Outgoing, consignment), records.get(Incoming, consignment)
+    if sent is not None and sent.issuer in caller.agencies:
+        entry: Outgoing | Incoming = sent
+        box, refusal = OUT, thing_of(node, sent.refusal) if sent.refusal else None
+    elif held is not None and held.recipient in caller.agencies:
+        entry, box, refusal = held, IN, None
+    else:
+        raise RequestError("consignment_unknown", field="consignment")
+    links = records.scan(Link, box, consignment, limit=LINKS_MAX)
+    header, key = _disclosed(node, entry) if disclose else (b"", b"")
+    return build_evidence(
+        envelope=_required(node, entry.envelope),
+        consignment=_required(node, entry.statement),
+        receipts=[_required(node, link.receipt) for link in links],
+        refusal=refusal,
+        directory=_directory(node, (entry.issuer, entry.recipient)),
+        header=header,
+        content_key=key,
+    )
+
+
+def _required(node: Node, digest: bytes) -> Signed:
+    signed = thing_of(node, digest)
+    assert signed is not None, "what a record names is stored"
+    return signed
+
+
+def _disclosed(node: Node, entry: Outgoing | Incoming) -> tuple[bytes, bytes]:
+    sealed = node.store.committed.get(SealedHeader, entry.envelope)
+    if isinstance(entry, Outgoing):
+        document = node.store.committed.get(Document, entry.envelope_id)
+        wrapped = b"" if document is None else document.wrapped_key
+        context = sending.content_key_context(entry.envelope_id)
+    else:
+        wrapped, context = entry.wrapped_key, receiving.content_key_context(entry.consignment)
+    if sealed is None or not wrapped:
+        raise RequestError("part_gone")
+    return sealed.sealed, vault_open(node.keyring.vault_key, context, wrapped)
+
+
+def _directory(node: Node, agencies: Iterable[str]) -> list[Signed]:
+    """Every version of the records that speak for these agencies, up to the roots."""
+    directory = node.directory
+    digests = {known.digest for known in directory.root_versions()}
+    waiting, seen = list(agencies), set[str]()
+    while waiting and len(seen) < DEPTH_MAX * 2:
+        code = waiting.pop()
+        if code in seen:
+            continue
+        seen.add(code)
+        agency = directory.agency_versions(code)
+        centres = [known for host in {item.value.host for item in agency} for known in directory.centre_versions(host)]
+        digests |= {known.digest for known in (*agency, *centres)}
+        waiting += _registrars((*agency, *centres))
+    things = (directory.thing(digest) for digest in sorted(digests))
+    return [thing for thing in things if thing is not None]
+
+
+def _registrars(known: Iterable[Known[AgencyRecord] | Known[CentreRecord]]) -> list[str]:
+    """Agencies that signed these records; roles are covered by the roots."""
+    return [code for code in {item.value.registrar for item in known} if code[:1].isupper()]
