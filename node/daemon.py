@@ -17,6 +17,7 @@ from node.body_server import BodyServer
 from node.boxes import Boxes
 from node.clock import ClockWatch
 from node.committer import Committer
+from node.counting import Counting
 from node.directory import Directory, make_node_record
 from node.environment import Environment
 from node.frames import FrameMaker
@@ -151,6 +152,14 @@ class Node:
             backoff_max_s=settings.backoff_max_s,
             on_hello=self._hello,
             on_twin=self.twin_seen,
+        )
+        self.counting: Final = Counting(
+            pump=self.pump,
+            metrics=metrics,
+            records=store.committed,
+            environment=environment,
+            peer_states=self.peers.states,
+            free_bytes=store.bodies.free_bytes,
         )
         self.housekeeping: Final = Housekeeping(pump=self.pump, store=store, environment=environment, log=log)
         reader = Reader(keyring.vault_key, store, environment)

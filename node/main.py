@@ -159,6 +159,7 @@ async def _live(made: _Made, config: Config, serve_api: ServeApi, notify: Notifi
     async with trio.open_nursery() as outer:
         await start(outer, _hear_signals, stop, made.environment, made.log, notify)
         running: Node = await start(outer, made.run)
+        await start(outer, running.counting.run)
         async with trio.open_nursery() as inner:
             await start(inner, partial(serve_api, running, config, stop=stop))
             _check_own_record(running, made.log)

@@ -53,7 +53,7 @@ class Metrics:
             "truc_consignments_settled", "Consignments whose first receipt or final outcome is durable here.", "outcome"
         )
         self.consignments_accepted = self._counter(
-            "truc_consignments_accepted", "Consignments durably accepted for agencies hosted here.", "lane"
+            "truc_consignments_accepted", "Consignments durably accepted for agencies hosted here."
         )
         self.consignments_refused = self._counter(
             "truc_consignments_refused", "Signed final refusals by this node.", "code"

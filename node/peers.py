@@ -8,6 +8,7 @@ admitted, from the directory.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -129,6 +130,10 @@ class Peers:
     def all(self) -> list[Peer]:
         """What is known about each peer, for `/v1/peers`."""
         return sorted(self._peers.values(), key=lambda peer: peer.centre)
+
+    def states(self) -> dict[str, int]:
+        """How many peers are in each state."""
+        return dict(Counter(peer.state for peer in self._peers.values()))
 
     # --- keeping a link -----------------------------------------------------------------------
 

@@ -90,6 +90,14 @@ class BodyStore:
         if self._folder.free_bytes() < size + COMMIT_RESERVE_BYTES:
             raise StoreError("disk_full")
 
+    def free_bytes(self) -> int:
+        """Bytes that the disk has left, reservations not counted.
+
+        Raises:
+            StoreError: `store_io`.
+        """
+        return self._folder.free_bytes()
+
     @property
     def reserved_bytes(self) -> int:
         """Bytes set aside and not yet written."""

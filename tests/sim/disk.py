@@ -66,7 +66,8 @@ class _File:
 class Disk:
     """One node's disk through all its lives. `struck` counts what was really damaged or refused.
 
-    `full` makes every growing write fail; `fail_commit_in = n` fails the n-th commit from now
+    `full` makes every growing write fail; without `admits_being_full` free space is told as
+    before, as under a quota. `fail_commit_in = n` fails the n-th commit from now
     on (1 is the next) with `fail_code`; `store_io` then stays until the store is opened anew,
     as a failed sync does in LevelDB, and whether that batch is durable shows only then.
     """
@@ -77,6 +78,7 @@ class Disk:
         self.names: dict[str, _File] = {}
         self.durable_names: dict[str, _File] = {}
         self.full = False
+        self.admits_being_full = True
         self.fail_commit_in = 0
         self.fail_code = "store_io"
         self.commits = 0
@@ -231,7 +233,10 @@ class MemoryFolder:
 
     def free_bytes(self) -> int:
         self._names("")
-        return 0 if self._disk.full else CAPACITY_BYTES - self._disk.used_bytes()
+        if self._disk.full and self._disk.admits_being_full:
+            self._disk.struck["disk_full"] += 1
+            return 0
+        return CAPACITY_BYTES - self._disk.used_bytes()
 
     def release(self, name: str) -> None:
         pass

@@ -122,7 +122,7 @@ class Faults:
 
     async def _full_disk(self) -> None:
         disk = self._one().disk
-        disk.full = True
+        disk.full, disk.admits_being_full = True, self._chance.random() < 0.5
         await trio.sleep(self._chance.uniform(1, 60))
         disk.full = False
 
