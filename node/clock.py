@@ -20,6 +20,8 @@ PEERS_MIN: Final = 3
 """Fewer voices prove nothing."""
 HEARD_MS: Final = HOUR_MS
 """A peer's time is forgotten after this."""
+SYSTEM_EVERY_MS: Final = 5_000
+"""The system is asked no more often whether its clock is synchronised; a step asks many times a second."""
 SETTLED_MS: Final = 10 * MINUTE_MS
 """How long the system must call a moved clock synchronised before we believe it."""
 
@@ -32,6 +34,8 @@ class ClockWatch:
         self._log: Final = log
         self._base_ms = environment.now_ms() - environment.monotonic_ms()
         self._moved_at_ms: int | None = None
+        self._system: tuple[int, int] = (-SYSTEM_EVERY_MS, CLOCK_UNKNOWN)
+        """When the system was asked last, and what it said."""
         self._told: dict[str, tuple[int, int]] = {}
         """Centre → (its time minus our monotonic clock, when we heard it)."""
 
@@ -59,12 +63,18 @@ class ClockWatch:
     @property
     def quality(self) -> int:
         """0 unknown, 1 the system says synchronised, 2 peers agree too."""
-        system = self._environment.clock_quality()
+        system = self._system_quality()
         offset_ms = self._peers_offset_ms()
         agreed = offset_ms is not None and abs(offset_ms) <= CLOCK_SKEW_MS
         if system == CLOCK_UNKNOWN or not self.trusted:
             return CLOCK_UNKNOWN
         return AGREED if agreed else system
+
+    def _system_quality(self) -> int:
+        now_ms = self._environment.monotonic_ms()
+        if now_ms - self._system[0] >= SYSTEM_EVERY_MS:
+            self._system = (now_ms, self._environment.clock_quality())
+        return self._system[1]
 
     def _drift_ms(self) -> int:
         return self._environment.now_ms() - self._environment.monotonic_ms() - self._base_ms
@@ -83,7 +93,7 @@ class ClockWatch:
 
     def _settled(self) -> bool:
         since_ms = self._environment.monotonic_ms() - (self._moved_at_ms or 0)
-        if self._environment.clock_quality() < CLOCK_SYNCHRONISED or since_ms < SETTLED_MS:
+        if self._system_quality() < CLOCK_SYNCHRONISED or since_ms < SETTLED_MS:
             return False
         self._believe()
         return True

@@ -1,7 +1,7 @@
 """Decides what is offered to whom and when: a window per reachable peer, urgent first.
 
-Obeys DESIGN §4. The queue itself is durable (`Owed`); here are only windows and cursors, made
-anew whenever a peer comes up, so memory does not grow with what is queued. Back-off belongs to
+Obeys DESIGN §4. The queue itself is durable (`Owed`, read through `offer_queue.py`); here are only
+windows, made anew whenever a peer comes up. Back-off belongs to
 the peer (`peers.py`); a *not now* has its own deadline. Offers leave through the pump, which
 records `offered` before the offer is seen.
 """
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from node.offer_queue import OfferQueue
 from node.pump import Pump
 from protocol import limits
 from protocol.errors import StoreError
@@ -21,13 +22,8 @@ from protocol.records import Outgoing, Owed
 from protocol.sending import is_due, urgency
 from protocol.step import Event, Offering, OfferPutOff, Queued, Settled
 
-LANES: Final = 4
-AGED_MS: Final = 10 * limits.MINUTE_MS
-"""A consignment that waited this long counts one lane higher, never into hoa_toc (DECISIONS)."""
 BATCH_OFFERS: Final = 64
 """Offers marked in one step."""
-LOOK_AHEAD: Final = 64
-"""Queue entries read at once."""
 DROPPED_AGAIN_MS: Final = limits.MINUTE_MS
 """An offer that could not be made is tried again after this."""
 
@@ -36,16 +32,11 @@ DROPPED_AGAIN_MS: Final = limits.MINUTE_MS
 class _Peer:
     """What is under way to one reachable peer."""
 
+    queue: OfferQueue
     flying: dict[bytes, int] = field(default_factory=dict)
     """Consignment → bytes, offered and not answered."""
     held: set[bytes] = field(default_factory=set)
     """Offers whose bodies the peer is pulling: outside the window."""
-    recipients: dict[str, None] = field(default_factory=dict)
-    """Recipients with something queued behind the cursor, in turn."""
-    cursors: dict[tuple[str, int], int] = field(default_factory=dict)
-    """(recipient, urgency) → highest sequence taken so far."""
-    again: dict[bytes, Owed] = field(default_factory=dict)
-    """Put off before, due now."""
     size: int = 0
     promised: int = 0
     promised_size: int = 0
@@ -104,7 +95,7 @@ class Sender:
 
     def peer_up(self, centre: str) -> None:
         """Begin with this peer from the head of its queues, urgent first."""
-        self._peers[centre] = _Peer(recipients=dict.fromkeys(self._queued_for(centre)))
+        self._peers[centre] = _Peer(self._queue_for(centre))
         self._fill(centre)
 
     def peer_down(self, centre: str) -> None:
@@ -114,8 +105,7 @@ class Sender:
     def hosts_changed(self) -> None:
         """Agencies may have moved or closed: look again where everything is to go."""
         for centre, peer in self._peers.items():
-            peer.cursors.clear()
-            peer.recipients = dict.fromkeys(self._queued_for(centre))
+            peer.queue = self._queue_for(centre)
         for centre in list(self._peers):
             self._fill(centre)
         self._close_queues()
@@ -126,7 +116,7 @@ class Sender:
         promise = Promise(size)
         for recipient in recipients:
             peer = self._peer_of(recipient)
-            if peer is not None and peer.room() and recipient not in peer.recipients and not peer.again:
+            if peer is not None and peer.room() and peer.queue.is_clear(recipient):
                 promise.take(recipient, peer)
         return promise
 
@@ -162,7 +152,7 @@ class Sender:
             peer = self._peers.get(event.centre)
             if peer is not None:
                 peer.land(event.consignment)
-                if peer.recipients or peer.again:
+                if peer.queue:
                     self._fill(event.centre)
 
     def _queued(self, event: Queued) -> None:
@@ -175,11 +165,10 @@ class Sender:
             return
         if event.offered:
             peer.fly(event.consignment, owed.bytes)
-        elif owed.sequence <= peer.cursors.get((owed.recipient, owed.urgency), -1):
-            peer.again[event.consignment] = owed
+            peer.queue.passed(owed)
         else:
-            peer.recipients[event.recipient] = None
-        self._fill(centre)
+            peer.queue.add(owed)
+            self._fill(centre)
 
     def _owed(self, consignment: bytes) -> Owed | None:
         records = self._pump.view.records
@@ -200,63 +189,20 @@ class Sender:
             try:
                 self._pump.put(Offering(centre=centre, consignments=tuple(owed.consignment for owed in chosen)))
             except StoreError:  # read-only: everything stays owed, the next peer_up begins again
-                self._peers[centre] = _Peer()
+                self._peers[centre] = _Peer(OfferQueue(self._pump.view.records, self._now_ms, ()))
                 return
 
     def _choose(self, peer: _Peer) -> list[Owed]:
+        """As many entries as there is room for, each taken from its queue."""
         chosen: list[Owed] = []
-        size = peer.size
-        for owed in self._candidates(peer):
-            chosen.append(owed)
-            size += owed.bytes
-            full = len(peer.flying) + len(chosen) >= limits.WINDOW_OFFERS_MAX or size >= limits.WINDOW_BYTES_MAX
-            if full or len(chosen) >= BATCH_OFFERS:
-                break
+        size, now_ms = peer.size, self._now_ms()
+        while len(chosen) < BATCH_OFFERS and (owed := peer.queue.next()) is not None:
+            if self._is_due(peer, owed, now_ms):
+                chosen.append(owed)
+                size += owed.bytes
+                if len(peer.flying) + len(chosen) >= limits.WINDOW_OFFERS_MAX or size >= limits.WINDOW_BYTES_MAX:
+                    break
         return chosen
-
-    def _candidates(self, peer: _Peer) -> Iterator[Owed]:
-        """Queue entries in the order in which they go, each taken from its queue as it is yielded."""
-        now_ms = self._pump.here().now_ms
-        for rank in range(LANES):
-            for consignment, owed in list(peer.again.items()):
-                if owed.urgency <= rank:
-                    del peer.again[consignment]
-                    if self._is_due(peer, owed, now_ms):
-                        yield owed
-            yield from self._lane(peer, rank, aged=False)
-            if 1 <= rank < LANES - 1:
-                yield from self._lane(peer, rank + 1, aged=True)
-        peer.recipients.clear()  # everything queued is under way or waits for a deadline
-
-    def _lane(self, peer: _Peer, rank: int, *, aged: bool) -> Iterator[Owed]:
-        """The entries of one lane, one recipient after the other in turn."""
-        turns = [self._queue(peer, recipient, rank, aged=aged) for recipient in list(peer.recipients)]
-        while turns:
-            still: list[Iterator[Owed]] = []
-            for turn in turns:
-                owed = next(turn, None)
-                if owed is not None:
-                    still.append(turn)
-                    yield owed
-            turns = still
-
-    def _queue(self, peer: _Peer, recipient: str, rank: int, *, aged: bool) -> Iterator[Owed]:
-        now_ms = self._pump.here().now_ms
-        while True:
-            after = (rank, peer.cursors.get((recipient, rank), 0))
-            entries = self._read(recipient, rank, after)
-            for owed in entries:
-                if aged and owed.since_ms + AGED_MS > now_ms:
-                    return
-                peer.cursors[(recipient, rank)] = owed.sequence
-                if self._is_due(peer, owed, now_ms):
-                    yield owed
-            if len(entries) < LOOK_AHEAD:
-                return
-
-    def _read(self, recipient: str, rank: int, after: tuple[int, int]) -> list[Owed]:
-        found = self._pump.view.records.scan(Owed, recipient, after=after, limit=LOOK_AHEAD)
-        return [owed for owed in found if owed.urgency == rank]
 
     def _is_due(self, peer: _Peer, owed: Owed, now_ms: int) -> bool:
         if owed.consignment in peer.flying or owed.consignment in peer.held:
@@ -264,9 +210,13 @@ class Sender:
         entry = self._pump.view.records.get(Outgoing, owed.consignment)
         return entry is not None and not entry.settled_ms and is_due(entry.retry_ms, now_ms)
 
-    def _queued_for(self, centre: str) -> Iterable[str]:
-        """Recipients with something queued whose host is this centre."""
-        return (recipient for recipient in self._recipients() if self._host_of(recipient) == centre)
+    def _queue_for(self, centre: str) -> OfferQueue:
+        """A queue of all recipients with something owed whose host is this centre."""
+        recipients = [recipient for recipient in self._recipients() if self._host_of(recipient) == centre]
+        return OfferQueue(self._pump.view.records, self._now_ms, recipients)
+
+    def _now_ms(self) -> int:
+        return self._pump.here().now_ms
 
     def _recipients(self) -> Iterator[str]:
         """All recipients with something queued: one step of the index each."""

@@ -184,7 +184,7 @@ def _keys(here: Here, reading: Reading, envelope: Envelope, recipient: Party) ->
     try:
         content_key = open_stanza(sealing_key, offer.stanza, info)
         return content_key, committed_header_key(content_key, envelope.envelope_id, envelope.commitment)
-    except (TrustError, AssertionError) as error:
+    except TrustError as error:
         raise NotNow("stanza_unusable") from error
 
 

@@ -138,7 +138,8 @@ def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
         first = view.records.get(Link, IN, reading.id, 0)
         assert first is not None, "an accepted consignment has its first receipt"
         _return_again(draft, reading, 0, first.receipt)
-    elif refused is not None:
+    else:
+        assert refused is not None
         _return_again(draft, reading, REFUSAL_SLOT, refused.refusal)
     return draft.step()
 

@@ -6,7 +6,8 @@ misspelt one is not silently lost.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
@@ -69,14 +70,15 @@ async def read_whole(request: Request, bytes_max: int) -> bytes:
     if declared.isdigit() and int(declared) > bytes_max:
         raise RequestError("body_too_large", limit=bytes_max)
     body = bytearray()
-    async for piece in pieces_of(request):
-        body += piece
-        if len(body) > bytes_max:
-            raise RequestError("body_too_large", limit=bytes_max)
+    async with aclosing(pieces_of(request)) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > bytes_max:
+                raise RequestError("body_too_large", limit=bytes_max)
     return bytes(body)
 
 
-async def pieces_of(request: Request) -> AsyncIterator[bytes]:
+async def pieces_of(request: Request) -> AsyncGenerator[bytes, None]:
     """The body piece by piece.
 
     Raises:

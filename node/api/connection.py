@@ -149,6 +149,7 @@ class Connection(TCPServer):
             self.protocol = self._http  # type: ignore[assignment]
             await self.idle_task.restart(group, self._idle_timeout)
             await self._read_data()
+            await self.idle_task.stop()  # it would keep a connection that is gone for its whole patience
 
     async def protocol_send(self, event: Event) -> None:
         """Bytes to the client; one that stops reading is cut off, not waited for."""

@@ -91,6 +91,7 @@ class _Passage:
             with trio.fail_after(self._timeout_s):
                 return self._noted(await self._receive())
         except trio.TooSlowError as error:
+            self._body_over = True  # nothing more is waited for; the connection is closed
             raise RequestError("body_slow", seconds=self._timeout_s) from error
 
     def _noted(self, message: Message) -> Message:

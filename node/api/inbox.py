@@ -7,7 +7,8 @@ turns out damaged on the way, the connection is cut before the promised length.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from contextlib import aclosing
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -152,9 +153,10 @@ async def part(here: Here, who: Who, consignment: str, number: int) -> Response:
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+    async with aclosing(cast("Any", rest)) as pieces:
+        yield first
+        async for piece in pieces:
+            yield piece
 
 
 def disposition(name: str) -> str:

@@ -20,7 +20,7 @@ from hypercorn.config import Config as ServerConfig
 from hypercorn.trio.worker_context import WorkerContext
 
 from node.api.app import make_app
-from node.api.connection import Connection, refusal_bytes
+from node.api.connection import RECEIVE_BYTES, Connection, refusal_bytes
 from node.api.context import Context
 from node.api.listeners import Listening, certificate_trouble, listen_tcp, listen_tls, listen_unix
 from node.config import ApiLimits, Config
@@ -65,7 +65,8 @@ def server_config(limits: ApiLimits) -> ServerConfig:
     config = ServerConfig()
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     config.keep_alive_timeout = limits.keep_alive_seconds
-    config.h11_max_incomplete_size = limits.header_bytes_max
+    # A head is refused while it is incomplete: the last piece received may not carry it past its bound.
+    config.h11_max_incomplete_size = max(limits.header_bytes_max // 2, limits.header_bytes_max - RECEIVE_BYTES)
     config.include_server_header = False
     config.logger_class = _QuietLogger  # type: ignore[assignment]
     return config

@@ -5,6 +5,8 @@ Obeys DESIGN §7 and `protocol/spec/uploads.md`. Sealing and durability are `nod
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from typing_extensions import TypedDict
@@ -48,9 +50,10 @@ async def put(request: Request, here: Here, who: Who, upload_id: str) -> JSONRes
     declared = _number(request, "Content-Length")
     if total is None and offset == 0 and not _is_known(here, who, upload_id):
         total = declared
-    progress = await here.node.uploads.put(
-        who, upload_id, offset=offset, total=total, declared=declared, content=pieces_of(request)
-    )
+    async with aclosing(pieces_of(request)) as content:
+        progress = await here.node.uploads.put(
+            who, upload_id, offset=offset, total=total, declared=declared, content=content
+        )
     return JSONResponse(_view(progress), headers=_headers(progress))
 
 

@@ -58,9 +58,9 @@ class Api:
     def get(self, path: str, **query: object) -> Any:
         """The JSON of a resource; empty values of the query are left out."""
         given = {name: value for name, value in query.items() if value not in ("", None)}
-        return json.loads(self.bytes(path + (f"?{urlencode(given)}" if given else "")))
+        return json.loads(self.content(path + (f"?{urlencode(given)}" if given else "")))
 
-    def bytes(self, path: str) -> bytes:
+    def content(self, path: str) -> bytes:
         """A resource as it is."""
         return self._ask("GET", path)
 

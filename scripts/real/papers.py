@@ -119,9 +119,8 @@ _RELATIONS: Final = (
 def make_docx(lines: Sequence[str]) -> bytes:
     """A document with one paragraph per line."""
     paragraphs = "".join(f"<w:p><w:r><w:t>{escape(line)}</w:t></w:r></w:p>" for line in lines)
-    document = (
-        f'<w:document xmlns:w="{_OFFICE}/wordprocessingml/2006/main"><w:body>{paragraphs}<w:sectPr/></w:body></w:document>'
-    )
+    main = f"{_OFFICE}/wordprocessingml/2006/main"
+    document = f'<w:document xmlns:w="{main}"><w:body>{paragraphs}<w:sectPr/></w:body></w:document>'
     parts = {"[Content_Types].xml": _CONTENT_TYPES, "_rels/.rels": _RELATIONS, "word/document.xml": document}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:

@@ -176,7 +176,7 @@ async def test_wrong_offsets_tell_the_right_one(tmp_path: Path) -> None:
 
 async def test_more_bytes_than_announced_are_refused_and_the_upload_stays(tmp_path: Path) -> None:
     async def endless() -> AsyncIterator[bytes]:
-        while True:
+        for _ in range(80):  # what is not taken is drained
             yield bytes(CHUNK_BYTES)
 
     async with api_node(tmp_path) as node, await node.system("G22") as system:

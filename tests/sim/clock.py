@@ -1,8 +1,8 @@
 """One seed, one run: trio on a virtual clock with a seeded scheduler.
 
 Obeys DESIGN §8. This is the one place that touches trio's private names; it fails loudly when
-trio has moved them. A run is reproducible within a process, and between processes with one
-PYTHONHASHSEED (`scripts/sim` sets it), because sets of strings have no order of their own.
+trio has moved them. A run is reproducible in any process, whatever its PYTHONHASHSEED, as long as
+nothing decides by the order of a set of strings; `test_sim.py` asserts that.
 """
 
 from __future__ import annotations

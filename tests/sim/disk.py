@@ -8,6 +8,7 @@ there or not. A handle belongs to one life of a node; after a crash the old one 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -86,6 +87,10 @@ class Disk:
         self.written_bytes = 0
         self.struck: Final[Counter[str]] = Counter()
         self.in_doubt: list[Pairs] = []
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called when a batch has just become durable, before anybody learns of it."""
+        self.on_new_file: Callable[[str], None] = lambda _name: None
+        """Called when a file was made, whose name is not durable yet: a good moment for a crash."""
         self.life = 0
 
     def folder(self) -> MemoryFolder:
@@ -188,6 +193,7 @@ class MemoryFolder:
         if name in names:
             raise StoreError("store_file_exists", file=name)
         names[name] = _File()
+        self._disk.on_new_file(name)
 
     def append(self, name: str, content: bytes) -> None:
         file = self._file(name)
@@ -303,6 +309,7 @@ class CrashKeyValue:
         disk.syncs += 1
         disk.written_bytes += sum(len(key) + len(value or b"") for key, value in pairs)
         disk.pairs.write(pairs)
+        disk.on_commit()
 
     def close(self) -> None:
         pass

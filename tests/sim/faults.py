@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -41,9 +42,13 @@ MUST_STRIKE: Final = frozenset(
     }
 )
 """Every kind of fault; over the seeds of a suite each must have hit something."""
+RARE: Final = frozenset({"unsynced_name"})
+"""Strikes only while a large body arrives: asked for from 50 seeds on."""
 
 CLOCK_STEPS_MS: Final = (-240_000, 60_000, 240_000, 600_000)
 """Within the 5 minutes that nodes forgive each other, and once beyond (DESIGN §0)."""
+MOMENT_SECONDS: Final = 60.0
+"""How long a power cut waits for its moment."""
 SPEEDS: Final = (4_000.0, 20_000.0, 100_000.0)
 
 Fault = Callable[[], Awaitable[None]]
@@ -111,9 +116,29 @@ class Faults:
         machine.kill()
 
     async def _power_cut(self) -> None:
+        """At any moment; or, more often, just when a large body arrives."""
         machine = self._one()
+        if self._chance.random() < 0.5:
+            machine = await self._filling_a_file() or machine
         self._own["power_cut"] += machine.node is not None
         machine.lose_power()
+
+    async def _filling_a_file(self) -> Machine | None:
+        """The first machine on which a large body begins, a moment later; None when none does for a while."""
+        made = trio.Event()
+        machines: list[Machine] = []
+
+        def notice(machine: Machine, name: str) -> None:
+            if name.startswith("partial/"):
+                machines.append(machine)
+                made.set()
+
+        for machine in self._machines:
+            machine.disk.on_new_file = partial(notice, machine)
+        with trio.move_on_after(MOMENT_SECONDS):
+            await made.wait()
+            await trio.sleep(self._chance.random() * 0.03)
+        return machines[0] if machines else None
 
     async def _stop(self) -> None:
         machine = self._one()

@@ -62,9 +62,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "node/committer.py",
-                "        self._waiting.append(ticket)\n        self._work.set()\n        return ticket\n",
-                "        self._waiting.append(ticket)\n        self._let_out(step)\n        self._work.set()\n"
-                "        return ticket\n",
+                "        self._waiting.append(ticket)\n",
+                "        self._waiting.append(ticket)\n        self._let_out(step)\n",
             ),
         ),
     ),

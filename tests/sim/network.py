@@ -27,6 +27,8 @@ WINDOW_BYTES: Final = 256 * 1024
 """Written and not yet read, per direction of a stream: what TCP and muxer would buffer."""
 PATIENCE_SECONDS: Final = 5.0
 """After this a dial or the opening of a stream is given up."""
+SLOW_SECONDS: Final = 0.2
+"""A piece that takes longer than this to send has met a slow link."""
 DELAY_SECONDS: Final = 0.008
 """One way, on average."""
 
@@ -138,7 +140,7 @@ class MemoryNetwork:
         """When something sent now arrives."""
         link = self.link(a, b)
         sending = size / link.bytes_per_second if link.bytes_per_second else 0.0
-        if sending > 1:
+        if sending > SLOW_SECONDS:
             self.struck["slow"] += 1
         delay = DELAY_SECONDS * link.delay_factor * (0.5 + self.chance.random())
         return max(after, trio.current_time()) + sending + delay

@@ -279,7 +279,7 @@ def make_sending(chance: Random, index: int, agencies: Sequence[str]) -> Sending
 
 
 def _contents(chance: Random) -> tuple[bytes, ...]:
-    if chance.random() < 0.06:
+    if chance.random() < 0.12:
         return tuple(_content(chance, LARGE_PARTS) for _ in range(2))
     bounds = chance.choices(SIZES, SIZE_WEIGHTS, k=chance.choice((1, 1, 1, 2, 3)))
     return tuple(_content(chance, one) for one in bounds)

@@ -356,7 +356,7 @@ def signed_by(side: Side, form: Any, value: Any, signer: Signer | None = None) -
     return sign(form.name, form.encode(value), signer or side.keys.signer)
 
 
-def receipt_of(world: World, consignment: bytes, signer: Signer | None = None, **changes: Any) -> Signed:
+def receipt_of(world: World, consignment: bytes, signer: Signer | None = None, /, **changes: Any) -> Signed:
     """The next receipt of a chain as the issuer's node expects it, changed at will."""
     entry = world.a.out(consignment)
     full = Receipt(
@@ -374,7 +374,7 @@ def receipt_of(world: World, consignment: bytes, signer: Signer | None = None, *
     return signed_by(world.c, RECEIPT, replace(full, **changes), signer)
 
 
-def refusal_of(world: World, consignment: bytes, signer: Signer | None = None, **changes: Any) -> Signed:
+def refusal_of(world: World, consignment: bytes, signer: Signer | None = None, /, **changes: Any) -> Signed:
     """A refusal of a consignment by its recipient's node, judged by the records of now."""
     entry = world.a.out(consignment)
     directory = world.c.view.directory

@@ -1,0 +1,429 @@
+"""The server on real sockets: bounds, deadlines, slow and broken clients, shutdown that ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from node.api.listeners import certificate_trouble, listen_tcp, listen_unix, tls_context
+from node.api.server import Bound, serve_api
+from node.config import TlsConfig
+from node.config_values import SocketAddress
+from protocol.errors import ConfigurationError
+from tests.support.api_checks import check_told, good
+from tests.support.api_node import CENTRE, DOCUMENT, ApiNode, api_node, config_of, served
+from tests.support.certificates import certificate
+from tests.support.errors import expects, record
+
+QUICK = {"limits": {"header_timeout_seconds": 1, "body_timeout_seconds": 1, "shutdown_grace_seconds": 0}}
+
+
+async def dial(bound: Bound) -> trio.SocketStream:
+    """A raw connection to the Unix socket."""
+    made = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await made.connect(str(bound.unix_socket))
+    return trio.SocketStream(made)
+
+
+async def everything(stream: trio.SocketStream) -> bytes:
+    """All bytes until the server closes."""
+    got = b""
+    with trio.fail_after(20):
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                async for piece in stream:
+                    got += piece
+    return got
+
+
+def told(raw: bytes, code: str) -> dict[str, Any]:
+    """The problem in a raw answer."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    problem: dict[str, Any] = json.loads(body)
+    assert problem["code"] == code, problem
+    assert int(head.split()[1]) == problem["status"]
+    assert b"application/problem+json" in head
+    check_told(problem)
+    record(code)
+    return problem
+
+
+def unix_client(bound: Bound) -> http.client.HTTPConnection:
+    """The standard library's client over the Unix socket."""
+    client = http.client.HTTPConnection("localhost", timeout=30)
+    client.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.sock.settimeout(30)
+    client.sock.connect(str(bound.unix_socket))
+    return client
+
+
+async def ask(client: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """One request of a blocking client beside the server."""
+
+    def call() -> tuple[int, bytes]:
+        with closing(client):
+            client.request("GET", path, headers=headers or {})
+            answer = client.getresponse()
+            return answer.status, answer.read()
+
+    return await trio.to_thread.run_sync(call)
+
+
+@asynccontextmanager
+async def running(folder: Path, **api: Any) -> AsyncIterator[tuple[ApiNode, Bound]]:
+    """A served node."""
+    async with api_node(folder, **api) as node, served(node) as bound:
+        yield node, bound
+
+
+# --- who is there -----------------------------------------------------------------------------
+
+
+async def test_the_unix_socket_tells_who_asks(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        status, raw = await ask(unix_client(bound), "/v1/node")
+        body = json.loads(raw)
+        assert (status, body["centre"]) == (200, CENTRE)
+        assert "admin" in body["caller"]["rights"]
+        mode = bound.unix_socket.stat().st_mode
+        assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o660
+    assert not bound.unix_socket.exists()
+    assert any(line["event"] == "api_ready" for line in node.events())
+
+
+async def test_tcp_needs_a_token_and_hides_metrics(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        token = await node.token("G22")
+        tcp = partial(http.client.HTTPConnection, "127.0.0.1", bound.tcp_port, timeout=30)
+        assert (await ask(tcp(), "/v1/node"))[0] == 401
+        assert (await ask(tcp(), "/v1/node", {"Authorization": f"Bearer {token}"}))[0] == 200
+        assert b'"route_unknown"' in (await ask(tcp(), "/metrics"))[1]
+        assert b'"host_unknown"' in (await ask(tcp(), "/v1/node", {"Host": "evil.example"}))[1]
+
+
+# --- one connection, many requests ------------------------------------------------------------
+
+
+async def test_2500_requests_travel_over_one_connection(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, bound):
+        stream = await dial(bound)
+        request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        got = b""
+        with trio.fail_after(60):
+            for _ in range(2_500):
+                await stream.send_all(request)
+                while not got.endswith(b'{"alive":true}'):
+                    got += await stream.receive_some(65_536)
+                assert got.startswith(b"HTTP/1.1 200") and b"connection: close" not in got.lower()
+                got = b""
+        await stream.aclose()
+
+
+async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, bound):
+        for size, expected in ((256 * 1024, b"200"), (1024 * 1024 + 4096, b"431")):
+            stream = await dial(bound)
+            lines = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 8000) for n in range(size // 8008 + 1))
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + lines + b"Connection: close\r\n\r\n")
+            raw = await everything(stream)
+            assert raw.split()[1] == expected
+            if expected == b"431":
+                told(raw, "header_too_long")
+
+
+async def test_bytes_that_are_no_http_are_answered_and_the_server_lives(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, bound):
+        for junk in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+            stream = await dial(bound)
+            await stream.send_all(junk)
+            told(await everything(stream), "request_malformed")
+        stream = await dial(bound)
+        await stream.send_all(
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+        )
+        assert (await everything(stream)).startswith(b"HTTP/1.1 200")
+
+
+# --- slow and broken clients ------------------------------------------------------------------
+
+
+async def test_slow_headers_get_a_deadline(tmp_path: Path) -> None:
+    async with running(tmp_path, **QUICK) as (_, bound):
+        stream = await dial(bound)
+        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: local")
+        told(await everything(stream), "header_slow")
+
+
+async def test_slow_headers_do_not_get_more_time_by_trickling(tmp_path: Path) -> None:
+    async def trickle(stream: trio.SocketStream) -> None:
+        try:
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\n")
+            while True:
+                await stream.send_all(b"X: y\r\n")
+                await trio.sleep(0.1)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async with running(tmp_path, **QUICK) as (_, bound):
+        stream = await dial(bound)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle, stream)
+            told(await everything(stream), "header_slow")
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("path", ["POST /v1/documents", "PUT /v1/uploads/u"])
+async def test_slow_bodies_get_a_deadline(tmp_path: Path, path: str) -> None:
+    async with running(tmp_path, **QUICK) as (node, bound):
+        stream = await dial(bound)
+        await stream.send_all(
+            path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+            b"Content-Type: application/json\r\nIdempotency-Key: k\r\n\r\n" + b" " * 200_000
+        )
+        told(await everything(stream), "body_slow")
+        async with node.admin() as admin:
+            assert good(await admin.get("/v1/documents"))["items"] == []
+            answer = await admin.head("/v1/uploads/u")
+            assert answer.headers.get("upload-offset", "196608") == "196608"
+
+
+async def test_a_body_cut_in_the_middle_leaves_nothing_half_done(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        body = json.dumps(DOCUMENT).encode()
+        stream = await dial(bound)
+        await stream.send_all(
+            b"POST /v1/documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Idempotency-Key: k\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:-5]
+        )
+        await stream.send_eof()
+        await everything(stream)
+        record("body_cut")
+        async with node.admin() as admin:
+            assert good(await admin.get("/v1/documents"))["items"] == []
+            good(await admin.post("/v1/documents", json=DOCUMENT, headers={"Idempotency-Key": "k"}), 201)
+
+
+async def test_an_upload_cut_in_the_middle_leaves_its_whole_chunks(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        stream = await dial(bound)
+        await stream.send_all(
+            b"PUT /v1/uploads/u HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n" + bytes(1_500_000)
+        )
+        await stream.aclose()
+        async with node.admin() as admin:
+            with trio.fail_after(20):
+                while (answer := await admin.head("/v1/uploads/u")).status_code != 200:
+                    await trio.sleep(0.01)
+            assert int(answer.headers["upload-offset"]) == 1_500_000 // 65_536 * 65_536
+
+
+async def test_an_answer_before_the_body_neither_wedges_nor_resets(tmp_path: Path) -> None:
+    async with running(tmp_path) as (_, bound):
+        stream = await dial(bound)
+        size = 4_000_000
+        head = b"PUT /v1/uploads/.. HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+        with trio.fail_after(20):
+            await stream.send_all(head.replace(b"/..", b"/a.b") + bytes(size))
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            raw = await everything(stream)
+        assert b'"code":"upload_id_malformed"' in raw
+        assert raw.endswith(b'{"alive":true}')
+
+
+async def test_a_body_too_large_to_drain_closes_after_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.api.gate.DRAIN_S", 0.1)
+    async with running(tmp_path) as (_, bound):
+        stream = await dial(bound)
+        await stream.send_all(
+            b"PUT /v1/uploads/a.b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" + bytes(100_000)
+        )
+        raw = await everything(stream)
+        assert b'"code":"upload_id_malformed"' in raw and b"connection: close" in raw
+
+
+async def test_a_client_that_stops_reading_does_not_hold_the_shutdown(tmp_path: Path) -> None:
+    async with api_node(tmp_path, **QUICK) as node:
+        big = bytes(20_000_000)
+        async with node.admin() as admin:
+            good(await admin.put("/v1/uploads/u", content=big))
+            body = {**DOCUMENT, "parts": [{"name": "a", "upload_id": "u"}]}
+            good(await admin.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"}), 201)
+            (arrived,) = good(await admin.get("/v1/inbox?wait=20&agency=G22.99"))["items"]
+        stop = trio.Event()
+        with trio.fail_after(15):
+            async with served(node, stop) as bound:
+                stream = await dial(bound)
+                path = f"/v1/inbox/{arrived['consignment']}/parts/0"
+                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                await stream.receive_some(1)
+                stop.set()
+        rest = await everything(stream)
+        assert len(rest) < len(big)
+
+
+async def test_shutdown_answers_who_waits_and_closes_who_idles(tmp_path: Path) -> None:
+    async with api_node(tmp_path) as node:
+        stop = trio.Event()
+        with trio.fail_after(15):
+            async with trio.open_nursery() as nursery:
+                bound: Bound = await nursery.start(partial(serve_api, node.node, node.config, stop=stop))
+                idle, waiting = await dial(bound), await dial(bound)
+                await waiting.send_all(b"GET /v1/inbox?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await idle.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answered = b""
+                while not answered.endswith(b'{"alive":true}'):
+                    answered += await idle.receive_some(65_536)
+                while not node.node.services.boxes._arrivals._event.statistics().tasks_waiting:
+                    await trio.sleep(0.01)
+                stop.set()
+                assert b'"items":[]' in await everything(waiting)
+                assert await everything(idle) == b""
+
+
+async def test_a_waiting_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        stream = await dial(bound)
+        await stream.send_all(b"GET /v1/inbox?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        statistics = lambda: node.node.services.boxes._arrivals._event.statistics().tasks_waiting  # noqa: E731
+        with trio.fail_after(10):
+            while not statistics():
+                await trio.sleep(0.01)
+            await stream.aclose()
+            while statistics():
+                await trio.sleep(0.01)
+
+
+async def test_too_many_connections_are_told_so(tmp_path: Path) -> None:
+    async with running(tmp_path, limits={"connections_max": 8}) as (_, bound):
+        held = [await dial(bound) for _ in range(8)]
+        for stream in held:
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert await stream.receive_some(65_536)
+        told(await everything(await dial(bound)), "connections_too_many")
+        await held[0].aclose()
+        with trio.fail_after(10):
+            while True:
+                stream = await dial(bound)
+                await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                if b"200" in (await everything(stream))[:20]:
+                    break
+        for stream in held[1:]:
+            await stream.aclose()
+
+
+# --- listeners --------------------------------------------------------------------------------
+
+
+async def test_a_live_socket_is_not_taken_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    path = tmp_path / "a.sock"
+    first = listen_unix(path, config.api)
+    with expects("socket_in_use", ConfigurationError):
+        listen_unix(path, config.api)
+    first.listener.socket.close()
+    second = listen_unix(path, config.api)
+    second.listener.socket.close()
+    path.unlink()
+    path.write_text("mine")
+    with expects("socket_unusable", ConfigurationError):
+        listen_unix(path, config.api)
+    assert path.read_text() == "mine"
+
+
+async def test_the_sockets_mode_and_group_come_from_the_configuration(tmp_path: Path) -> None:
+    config = config_of(tmp_path, unix_mode="0600")
+    made = listen_unix(tmp_path / "a.sock", config.api)
+    assert stat.S_IMODE((tmp_path / "a.sock").stat().st_mode) == 0o600
+    made.listener.socket.close()
+    with expects("socket_group", ConfigurationError):
+        listen_unix(tmp_path / "b.sock", config_of(tmp_path, unix_group="no-such-group").api)
+    with expects("socket_unusable", ConfigurationError):
+        listen_unix(tmp_path / ("x" * 200), config.api)
+    import grp
+
+    own = grp.getgrgid(os.getegid()).gr_name
+    made = listen_unix(tmp_path / "c.sock", config_of(tmp_path, unix_group=own).api)
+    assert (tmp_path / "c.sock").stat().st_gid == os.getegid()
+    made.listener.socket.close()
+
+
+async def test_a_port_that_is_taken_and_a_plain_listener_for_others_are_errors(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        with expects("socket_in_use", ConfigurationError):
+            await listen_tcp(SocketAddress("127.0.0.1", bound.tcp_port))
+        taken = config_of(tmp_path / "other", tcp=f"127.0.0.1:{bound.tcp_port}")
+        (tmp_path / "other").mkdir()
+        with expects("socket_in_use", ConfigurationError):
+            await serve_api(node.node, taken)
+        assert not taken.unix_socket.exists()
+    with expects("config_plain_listener", ConfigurationError):
+        await listen_tcp(SocketAddress("0.0.0.0", 0))
+
+
+async def test_metrics_have_a_loopback_port_of_their_own(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with api_node(tmp_path) as node:
+        node.config = node.config.model_copy(update={"metrics": node.config.metrics.model_copy(update={"loopback_port": port})})
+        async with served(node) as bound:
+            assert bound.metrics_port == port
+            status, text = await ask(http.client.HTTPConnection("127.0.0.1", port, timeout=30), "/metrics")
+            assert status == 200 and b"truc_api_requests_total" in text
+            assert (await ask(http.client.HTTPConnection("127.0.0.1", port, timeout=30), "/v1/node"))[0] == 404
+
+
+# --- TLS --------------------------------------------------------------------------------------
+
+
+async def test_tls_serves_with_a_token_and_survives_plain_clients(tmp_path: Path) -> None:
+    files = certificate(tmp_path, days=30)
+    tls = {"address": "127.0.0.1:0", "certificate": str(files[0]), "key": str(files[1])}
+    async with running(tmp_path / "node", tls=tls) as (node, bound):
+        token = await node.token("G22")
+        context = ssl.create_default_context(cafile=str(files[0]))
+        tls_client = partial(http.client.HTTPSConnection, "127.0.0.1", bound.tls_port, context=context, timeout=30)
+        assert (await ask(tls_client(), "/v1/node", {"Authorization": f"Bearer {token}"}))[0] == 200
+        plain = await trio.open_tcp_stream("127.0.0.1", bound.tls_port)
+        await plain.send_all(b"GET / HTTP/1.1\r\n\r\n")
+        assert not (await everything(plain)).startswith(b"HTTP")
+        assert (await ask(tls_client(), "/v1/node", {"Authorization": f"Bearer {token}"}))[0] == 200
+        async with node.admin() as admin:
+            assert "tls_expired" not in (await admin.get("/readyz")).text
+
+
+async def test_an_expired_certificate_is_noticed_at_the_start(tmp_path: Path) -> None:
+    files = certificate(tmp_path, days=-1)
+    tls = {"address": "127.0.0.1:0", "certificate": str(files[0]), "key": str(files[1])}
+    async with running(tmp_path / "node", tls=tls) as (node, bound):
+        assert any(line["event"] == "certificate" for line in node.events())
+        ready = json.loads((await ask(unix_client(bound), "/readyz"))[1])
+        assert "tls_expired" in [warning["code"] for warning in ready["warnings"]]
+        record("tls_expired")
+
+
+async def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    good_files = certificate(tmp_path, days=30)
+    encrypted = certificate(tmp_path / "e", days=30, password=b"geheim")
+    other = certificate(tmp_path / "o", days=30)
+    for pair in ((tmp_path / "none.pem", good_files[1]), (good_files[0], other[1]), encrypted):
+        config = TlsConfig(address=SocketAddress("127.0.0.1", 0), certificate=pair[0], key=pair[1])
+        with expects("tls_unusable", ConfigurationError):
+            tls_context(config)
+    config = TlsConfig(address=SocketAddress("127.0.0.1", 0), certificate=good_files[0], key=good_files[1])
+    assert certificate_trouble(config, tls_context(config)) is None
