@@ -49,6 +49,7 @@ from protocol.step import Here, PeerUp, Recorded, Settings, Step, View
 from storage.store import Store
 
 SOFTWARE: Final = "truc"
+DISK_EVERY_MS: Final = 250
 TWIN_VOICES: Final = 2
 """One lying peer must not be able to stop a node: so many centres have to see our twin."""
 
@@ -131,6 +132,7 @@ class Node:
         self.scheduler: Final = Scheduler(self.pump, environment)
         self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)
         self._node_record = b""
+        self._disk = (-DISK_EVERY_MS, False)
         self._node_record_ms = 0
         self._twins: set[str] = set()
         self.fatal: Final = Fatal()
@@ -201,11 +203,11 @@ class Node:
         )
 
     def _disk_low(self) -> bool:
-        try:
-            self.store.bodies.require_space(0)
-        except StoreError:
-            return True
-        return False
+        """Whether new bodies would break the floor; the disk is asked a few times a second at most."""
+        now_ms = self.environment.monotonic_ms()
+        if now_ms - self._disk[0] >= DISK_EVERY_MS:
+            self._disk = (now_ms, not self.store.bodies.has_space())
+        return self._disk[1]
 
     def host_of(self, agency: str) -> str | None:
         """The centre that hosts an agency now."""

@@ -216,12 +216,18 @@ def settings_of(config: Config) -> NodeSettings:
     return NodeSettings(
         centre=config.node.centre,
         anchor=NOT_JOINED if config.node.root_digest is None else config.node.root_digest,
-        addresses=config.node.announce,
+        addresses=config.node.announce or tuple(filter(_can_be_dialled, config.node.listen)),
         contacts={peer.centre: peer.addresses for peer in config.peers},
         delivery=Settings(retention_ms=config.delivery.retention_days * DAY_MS),
         expiry_default_days=config.delivery.expiry_default_days,
         backoff_max_s=config.delivery.backoff_max_seconds,
     )
+
+
+def _can_be_dialled(address: str) -> bool:
+    """Whether a listening address means the same to others: a real host, and a port that stands still."""
+    parts = address.split("/")
+    return parts[2] not in {"0.0.0.0", "::"} and parts[4] != "0"  # noqa: S104  # compared, not listened on
 
 
 @contextmanager

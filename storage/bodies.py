@@ -90,6 +90,14 @@ class BodyStore:
         if self._folder.free_bytes() < size + COMMIT_RESERVE_BYTES:
             raise StoreError("disk_full")
 
+    def has_space(self) -> bool:
+        """Whether anything may still come in above the floor.
+
+        Raises:
+            StoreError: `store_io`.
+        """
+        return self._folder.free_bytes() - self.reserved_bytes >= max(self._floor_bytes, 1)
+
     def free_bytes(self) -> int:
         """Bytes that the disk has left, reservations not counted.
 

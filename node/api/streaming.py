@@ -29,21 +29,23 @@ class PieceResponse(Response):
         """Send everything, or until the client is gone; raises what the pieces raise."""
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
-            try:
-                await self._send(send)
-            except Exception as error:  # noqa: BLE001  # raised again outside the nursery, which would wrap it
-                failure = error
+            with trio.CancelScope() as sending:
+                nursery.start_soon(_cancel_when_gone, receive, sending)
+                try:
+                    await self._send(send)
+                except Exception as error:  # noqa: BLE001  # raised again outside the nursery, which would wrap it
+                    failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        if not sending.cancelled_caught:  # the watcher has ended: the server may tell it goodbye in here
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(cast("Any", self._pieces)) as pieces:
             async for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -21,6 +21,8 @@ from protocol.errors import ConfigurationError, NetworkError
 
 ANSWER_S: Final = 90
 """A node that says nothing for so long beyond what was asked to wait for is not there."""
+EARLY_ANSWER_S: Final = 5
+"""What a node says before it closes is there at once, or never."""
 CHUNK_BYTES: Final = 256 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 """A page of 1,000 items has about 2 MB; an evidence file at most a few more."""
@@ -177,6 +179,7 @@ class Client:
 
     def _early_answer(self, method: str) -> http.client.HTTPResponse:
         assert self._connection.sock is not None
+        self._connection.sock.settimeout(EARLY_ANSWER_S)
         response = http.client.HTTPResponse(self._connection.sock, method=method)
         response.begin()
         return response

@@ -22,6 +22,7 @@ from protocol.errors import ConfigurationError
 from protocol.part_name import check_part_names
 
 PIECE_BYTES: Final = 256 * 1024
+_ANY_TYPE: Final = "application/octet-stream"
 
 
 class Progress:
@@ -74,8 +75,10 @@ def safe_targets(folder: Path, names: Iterable[str]) -> list[Path]:
         RequestError: `part_name_*`.
     """
     told = tuple(names)
-    check_part_names([(name, "application/octet-stream") for name in told])
-    return [folder / (f"_{name}" if name[0] in ".-~" else name) for name in told]
+    check_part_names([(name, _ANY_TYPE) for name in told])
+    marked = [f"_{name}" if name[0] in ".-~" else name for name in told]
+    check_part_names([(name, _ANY_TYPE) for name in marked])  # marking must not make two names one
+    return [folder / name for name in marked]
 
 
 def is_there(target: Path, sha256: str) -> bool:

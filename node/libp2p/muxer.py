@@ -15,7 +15,6 @@ from typing import Any, Final
 import trio
 from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.exceptions import ConnectionClosedError, IOException
-from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
@@ -91,6 +90,11 @@ class OneWriterYamux(Yamux):
         """No stream of this connection moves any more."""
         return bool(self.event_shutting_down.is_set())
 
+    def abort(self) -> None:
+        """Close the socket under the library; the loop reads an end."""
+        if self._socket is not None:
+            self._socket.close()
+
     # --- what streams use ---------------------------------------------------------------------
 
     def watch(self, stream: YamuxStream) -> WindowWatch:
@@ -139,8 +143,9 @@ class OneWriterYamux(Yamux):
         finally:
             self.event_shutting_down.set()
             self._tell_over()
-            with trio.move_on_after(GO_AWAY_S, shield=True):
+            with trio.CancelScope(shield=True), trio.move_on_after(GO_AWAY_S):
                 await self._cleanup_on_error()
+            self.event_closed.set()
 
     async def _write_frame(self, data: bytes) -> None:
         """Every frame the library makes comes through here."""
@@ -178,7 +183,7 @@ class OneWriterYamux(Yamux):
         if self._frames.is_flooded:
             self.why_over = "flooded"
             self._frames.end()
-            self._socket.close()
+            self.abort()
         return waiting
 
     async def _write_queued(self) -> None:
@@ -187,7 +192,7 @@ class OneWriterYamux(Yamux):
                 await self._frames.some()
                 await trio.lowlevel.wait_writable(self._socket)  # decide late what is most urgent
                 await self._write_chunk(self._frames.take())
-        except (IOException, RawConnError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except (IOException, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.why_over = self.why_over or type(error).__name__
             await self._cleanup_on_error()
 

@@ -46,7 +46,7 @@ async def open_listeners(addresses: Sequence[str]) -> list[trio.SocketListener]:
 
 async def _open(address: Address, text: str) -> list[trio.SocketListener]:
     try:
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+        return list(await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG))
     except OSError as error:
         code = "address_taken" if error.errno == errno.EADDRINUSE else "address_unusable"
         raise NetworkError(code, address=text, reason=_reason(error)) from error

@@ -9,11 +9,11 @@ followed at once by the loss of the connection may look like a break, never the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
 from libp2p.io.exceptions import IOException
-from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, YamuxStream
 
 from node.libp2p.muxer import FRAME_BYTES, RECEIVE_WINDOW_BYTES, OneWriterYamux
@@ -77,26 +77,25 @@ class Libp2pStream:
 
     async def close(self) -> None:
         """As `ByteStream.close`."""
+        await trio.lowlevel.checkpoint()
+        if self._is_over or self._inner.reset_received or self._connection.is_over:
+            return
         try:
             await self._inner.close()
-        except (IOException, RawConnError):
-            self._broken = True
+        except IOException:
+            self._broken = True  # the connection ended this very moment; reading says so
         self._finish_if_over()
 
     async def reset(self) -> None:
         """As `ByteStream.reset`."""
+        self._broken = True
         if self._is_over:
-            self._broken = True
             await trio.lowlevel.checkpoint()
             return
-        self._broken = True
         self._finish()
-        with trio.move_on_after(RESET_S, shield=True):
-            try:
-                await self._inner.reset()
-            except (IOException, RawConnError):
-                pass  # the connection is over, and with it the stream
-        self._window.ring()
+        with trio.CancelScope(shield=True), trio.move_on_after(RESET_S), suppress(IOException):
+            await self._inner.reset()  # where the connection is over, so is the stream
+        self._connection.forget(self._inner)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -146,11 +145,9 @@ class Libp2pStream:
     # --- the end ------------------------------------------------------------------------------
 
     def _check_writable(self) -> None:
-        assert not self._inner.send_closed or self._broken or self._inner.reset_received or self._connection.is_over, (
-            "nothing is written after closing"
-        )
         if self._broken or self._inner.reset_received or self._connection.is_over:
             raise self._break()
+        assert not self._inner.send_closed, "nothing is written after closing"
 
     def _break(self) -> NetworkError:
         self._broken = True
@@ -165,5 +162,6 @@ class Libp2pStream:
         if not self._is_over:
             self._is_over = True
             self._window.ring()
-            self._connection.forget(self._inner) if self._inner.closed else None
+            if self._inner.closed:
+                self._connection.forget(self._inner)
             self._on_over()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 CLIENTS: Final = 16
-OWED_MAX: Final = 512
+OWED_MAX: Final = 256
 DRAIN_S: Final = 60
 EVENTS_WAIT_S: Final = 5
 EVENTS_PAGE: Final = 1_000
@@ -84,7 +84,7 @@ class Papers:
 
     def __init__(self, issuer: str, recipient: str, size: int) -> None:
         rest = os.urandom(size - _HEAD_BYTES)
-        self._run: Final = os.urandom(6).hex()
+        self._run: Final = os.urandom(4).hex()
         self._rest: Final = rest
         self._rest_base64: Final = base64.b64encode(rest)
         self._issuer: Final = issuer
@@ -118,7 +118,7 @@ class Papers:
             "issuer": self._issuer,
             "recipients": [self._recipient],
             "metadata": {
-                "type": "Công văn", "number": key, "notation": "VPCP-KSTT", "issued_on": "2026-11-22",
+                "type": "Công văn", "number": str(self._count), "notation": f"VPCP-{self._run}", "issued_on": "2026-11-22",
                 "subject": "V/v đo tốc độ trục liên thông văn bản", "secrecy": "none",
                 "signers": [{"position": "Phó Chủ nhiệm", "name": "Nguyễn Văn A"}],
             },

@@ -19,7 +19,7 @@ from scripts.benchmarks.load import LoadFailed
 from scripts.benchmarks.probe import commit, machine
 from scripts.benchmarks.rows import HEADINGS, SECONDS_MIN, Row, mistakes, read_table, write_table
 from scripts.benchmarks.runs import FIGURES, Measured, Wish
-from scripts.real.network import ROOT, Failed
+from scripts.real.network import ROOT, Failed, obey_sigterm
 
 QUICK_S: Final = 30
 QUICK_PART: Final = 200_000_000
@@ -43,6 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
         folder=folder,
         nodes=1 if one_node else 2,
     )
+    obey_sigterm()
     try:
         for name in wanted:
             _measure(name, wish, None if one_node or given.dry else given.table)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from scripts.benchmarks.load import CLIENTS, Drive, LoadFailed, Papers, Tally, ask, last_cursor, quantile
 from scripts.benchmarks.probe import MIB, Counters, MemoryWatch, cpu_seconds, memory
-from scripts.real.network import Agency, Network, Place, RealNode, ending, make_network
+from scripts.real.network import Agency, Network, Place, RealNode, make_network
 
 WARM_S: Final = 5
 QUEUED_MAX: Final = 100_000
@@ -106,9 +106,11 @@ def bed(wish: Wish, nodes: int) -> Iterator[Bed]:
     folder = wish.folder / f"nodes-{time.monotonic_ns()}"
     try:
         network = make_network(folder, PLACES[:nodes])
-        with ending(network):
+        try:
             network.start()
             yield Bed(network=network, recipient="G22.99" if nodes == 1 else "G12", folder=folder)
+        finally:
+            network.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -201,7 +203,7 @@ def _per_document(
         f" signatures made {each('truc_signatures_total', 'sign'):.3f} (0.3),"
         f" verified {each('truc_signatures_total', 'verify'):.3f};"
         f" commits {each('truc_commits_total'):.3f} of {steps:.1f} steps"),
-        "CPU per document: " + ", ".join(f"{name} {1e3 * spent / max(1, count):.2f} ms" for name, spent in used.items()),
+        "CPU per document: " + ", ".join(f"{name} {1e3 * cpu / max(1, count):.2f} ms" for name, cpu in used.items()),
     ]
 
 
@@ -363,8 +365,8 @@ def latency_run(wish: Wish, size: int) -> Measured:
             processes=here.pids(),
             cpu_seconds=used,
             notes=(
-                f"{len(late)} documents, each {PAUSE_S * 1000:.0f} ms after the last receipt;"
-                f" worst {max(late, default=0):.1f} ms",
+                (f"{len(late)} documents, each {PAUSE_S * 1000:.0f} ms after the last receipt;"
+                f" worst {max(late, default=0):.1f} ms"),
             ),
         )
 

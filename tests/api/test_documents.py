@@ -202,7 +202,9 @@ async def test_another_system_may_use_the_same_key(tmp_path: Path) -> None:
         assert first["id"] != second["id"]
 
 
-@pytest.mark.parametrize(("key", "code"), [("", "key_missing"), ("a b", "key_characters"), ("x" * 201, "key_characters")])
+@pytest.mark.parametrize(
+    ("key", "code"), [("", "key_missing"), ("a b", "key_characters"), ("x" * 201, "key_characters")]
+)
 async def test_the_key_is_compulsory_and_visible_ascii(tmp_path: Path, key: str, code: str) -> None:
     async with api_node(tmp_path) as node, await node.system("G22") as sender:
         refused(await submit(sender, DOCUMENT, key), code, field="Idempotency-Key")

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from node.api.inbox import disposition
-from tests.support.api_checks import good, refused
+from tests.support.api_checks import good, refused, until
 from tests.support.api_node import DOCUMENT, ApiNode, api_node, served
 from tests.support.errors import record
 
@@ -43,8 +43,7 @@ async def test_who_waits_gets_the_next_arrival_and_nobody_elses(tmp_path: Path) 
     async with api_node(tmp_path) as node, await node.system("G22") as sender, await node.system("G22.99") as taker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, taker)
-            while not node.node.services.boxes._arrivals._event.statistics().tasks_waiting:
-                await trio.sleep(0.01)
+            await until(lambda: node.node.services.boxes._arrivals.next.statistics().tasks_waiting)
             await send(sender)
         assert [item["recipient"] for item in got[0]["items"]] == ["G22.99"]
         assert good(await sender.get("/v1/inbox?wait=0"))["items"] == []
@@ -151,13 +150,16 @@ def damage(node: ApiNode) -> None:
 async def test_a_consignment_whose_content_is_gone_says_so(tmp_path: Path) -> None:
     from protocol.step import Settings
 
-    async with api_node(tmp_path, settings=Settings(retention_ms=0)) as node, await node.system("G22", "G22.99") as system:
+    at_once = Settings(retention_ms=0)
+    async with api_node(tmp_path, settings=at_once) as node, await node.system("G22", "G22.99") as system:
         await send(system)
         csg = (await first_arrival(system))["consignment"]
         good(await system.post(f"/v1/inbox/{csg}/collect"))
-        with trio.fail_after(20):
-            while good(await system.get(f"/v1/inbox/{csg}"))["metadata"] is not None:
-                await trio.sleep(0.02)
+
+        async def gone() -> bool:
+            return good(await system.get(f"/v1/inbox/{csg}"))["metadata"] is None
+
+        await until(gone)
         refused(await system.get(f"/v1/inbox/{csg}/parts/0"), "part_gone")
         refused(await system.get(f"/v1/evidence/{csg}?disclose=true"), "part_gone")
         good(await system.get("/v1/inbox?state=all"))
@@ -240,9 +242,11 @@ async def test_the_trace_tells_both_sides_with_verified_receipts(tmp_path: Path)
         document = await send(sender, recipients=["G22.99", "G12"])
         csg = (await first_arrival(taker))["consignment"]
         good(await taker.post(f"/v1/inbox/{csg}/collect"))
-        with trio.fail_after(20):
-            while len(good(await sender.get(f"/v1/trace/{csg}"))["items"]) < 4:
-                await trio.sleep(0.02)
+
+        async def told() -> bool:
+            return len(good(await sender.get(f"/v1/trace/{csg}"))["items"]) == 4
+
+        await until(told)
         story = good(await sender.get(f"/v1/trace/{document}"))["items"]
         assert [item["what"] for item in story].count("queued") == 2
         assert story[0]["what"] == "submitted"
@@ -261,9 +265,11 @@ async def test_evidence_is_checked_off_line(tmp_path: Path) -> None:
         await send(sender)
         csg = (await first_arrival(taker))["consignment"]
         good(await status(taker, csg, 3), 201)
-        with trio.fail_after(20):
-            while len(good(await sender.get(f"/v1/trace/{csg}"))["items"]) < 4:
-                await trio.sleep(0.02)
+
+        async def told() -> bool:
+            return len(good(await sender.get(f"/v1/trace/{csg}"))["items"]) == 4
+
+        await until(told)
         for client in (sender, taker):
             file = (await client.get(f"/v1/evidence/{csg}")).content
             proof = verify_evidence(file, root=node.tree.anchor)
@@ -284,9 +290,11 @@ async def test_a_refusal_and_an_expiry_are_in_the_trace(tmp_path: Path) -> None:
         node.environment.ahead_ms += 2 * DAY_MS
         node.node.clock._base_ms += 2 * DAY_MS
         node.node.scheduler._earlier.set()
-        with trio.fail_after(20):
-            while not good(await sender.get(f"/v1/documents/{document}"))["recipients"][0]["final"]:
-                await trio.sleep(0.02)
+
+        async def final() -> bool:
+            return bool(good(await sender.get(f"/v1/documents/{document}"))["recipients"][0]["final"])
+
+        await until(final)
         story = good(await sender.get(f"/v1/trace/{csg}"))["items"]
         assert [item["what"] for item in story] == ["queued", "expired_unsent"]
 
@@ -365,7 +373,8 @@ async def test_a_directory_file_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_the_directory_is_searched_without_accents_in_pages(tmp_path: Path) -> None:
     async with api_node(tmp_path) as node, await node.system("G22") as system:
         for wanted, found in (("tai chinh", ["G12"]), ("LÀO", ["H38"]), ("g22", ["G22", "G22.99"]), ("x", [])):
-            assert [item["code"] for item in good(await system.get("/v1/directory", params={"q": wanted}))["items"]] == found
+            page = good(await system.get("/v1/directory", params={"q": wanted}))
+            assert [item["code"] for item in page["items"]] == found
         page = good(await system.get("/v1/directory?limit=2"))
         rest = good(await system.get(f"/v1/directory?limit=2&after={page['next']}"))
         assert [item["code"] for item in (*page["items"], *rest["items"])] == ["G12", "G22", "G22.99", "H38"]

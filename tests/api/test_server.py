@@ -22,12 +22,14 @@ from node.api.server import Bound, serve_api
 from node.config import TlsConfig
 from node.config_values import SocketAddress
 from protocol.errors import ConfigurationError
-from tests.support.api_checks import check_told, good
+from tests.support.api_checks import check_told, good, until
 from tests.support.api_node import CENTRE, DOCUMENT, ApiNode, api_node, config_of, served
 from tests.support.certificates import certificate
 from tests.support.errors import expects, record
 
-QUICK = {"limits": {"header_timeout_seconds": 1, "body_timeout_seconds": 1, "shutdown_grace_seconds": 0}}
+QUICK: dict[str, Any] = {
+    "limits": {"header_timeout_seconds": 1, "body_timeout_seconds": 1, "shutdown_grace_seconds": 0}
+}
 
 
 async def dial(bound: Bound) -> trio.SocketStream:
@@ -69,7 +71,9 @@ def unix_client(bound: Bound) -> http.client.HTTPConnection:
     return client
 
 
-async def ask(client: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+async def ask(
+    client: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
     """One request of a blocking client beside the server."""
 
     def call() -> tuple[int, bytes]:
@@ -86,6 +90,11 @@ async def running(folder: Path, **api: Any) -> AsyncIterator[tuple[ApiNode, Boun
     """A served node."""
     async with api_node(folder, **api) as node, served(node) as bound:
         yield node, bound
+
+
+def waiters(node: ApiNode) -> int:
+    """How many wait for an arrival."""
+    return node.node.services.boxes._arrivals.next.statistics().tasks_waiting
 
 
 # --- who is there -----------------------------------------------------------------------------
@@ -131,12 +140,28 @@ async def test_2500_requests_travel_over_one_connection(tmp_path: Path) -> None:
         await stream.aclose()
 
 
+async def test_the_connection_lives_on_after_a_file(tmp_path: Path) -> None:
+    async with running(tmp_path) as (node, bound):
+        async with node.admin() as admin:
+            good(await admin.put("/v1/uploads/u", content=bytes(2_000_000)))
+            body = {**DOCUMENT, "parts": [{"name": "a", "upload_id": "u"}]}
+            good(await admin.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"}), 201)
+            (arrived,) = good(await admin.get("/v1/inbox?wait=20&agency=G22.99"))["items"]
+        stream = await dial(bound)
+        request = f"GET /v1/inbox/{arrived['consignment']}/parts/0 HTTP/1.1\r\nHost: localhost\r\n"
+        await stream.send_all(f"{request}\r\n{request}Connection: close\r\n\r\n".encode())
+        raw = await everything(stream)
+        assert raw.count(b"HTTP/1.1 200") == 2
+        assert len(raw) > 4_000_000
+
+
 async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_path: Path) -> None:
     async with running(tmp_path) as (_, bound):
         for size, expected in ((256 * 1024, b"200"), (1024 * 1024 + 4096, b"431")):
             stream = await dial(bound)
             lines = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 8000) for n in range(size // 8008 + 1))
-            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + lines + b"Connection: close\r\n\r\n")
+            request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+            await stream.send_all(request + lines + b"Connection: close\r\n\r\n")
             raw = await everything(stream)
             assert raw.split()[1] == expected
             if expected == b"431":
@@ -145,7 +170,8 @@ async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_p
 
 async def test_bytes_that_are_no_http_are_answered_and_the_server_lives(tmp_path: Path) -> None:
     async with running(tmp_path) as (_, bound):
-        for junk in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+        tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"
+        for junk in (tls_hello, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
             stream = await dial(bound)
             await stream.send_all(junk)
             told(await everything(stream), "request_malformed")
@@ -224,9 +250,12 @@ async def test_an_upload_cut_in_the_middle_leaves_its_whole_chunks(tmp_path: Pat
         )
         await stream.aclose()
         async with node.admin() as admin:
-            with trio.fail_after(20):
-                while (answer := await admin.head("/v1/uploads/u")).status_code != 200:
-                    await trio.sleep(0.01)
+
+            async def remembered() -> bool:
+                return (await admin.head("/v1/uploads/u")).status_code == 200
+
+            await until(remembered)
+            answer = await admin.head("/v1/uploads/u")
             assert int(answer.headers["upload-offset"]) == 1_500_000 // 65_536 * 65_536
 
 
@@ -288,8 +317,7 @@ async def test_shutdown_answers_who_waits_and_closes_who_idles(tmp_path: Path) -
                 answered = b""
                 while not answered.endswith(b'{"alive":true}'):
                     answered += await idle.receive_some(65_536)
-                while not node.node.services.boxes._arrivals._event.statistics().tasks_waiting:
-                    await trio.sleep(0.01)
+                await until(lambda: waiters(node))
                 stop.set()
                 assert b'"items":[]' in await everything(waiting)
                 assert await everything(idle) == b""
@@ -299,13 +327,9 @@ async def test_a_waiting_client_that_leaves_frees_its_place(tmp_path: Path) -> N
     async with running(tmp_path) as (node, bound):
         stream = await dial(bound)
         await stream.send_all(b"GET /v1/inbox?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        statistics = lambda: node.node.services.boxes._arrivals._event.statistics().tasks_waiting  # noqa: E731
-        with trio.fail_after(10):
-            while not statistics():
-                await trio.sleep(0.01)
-            await stream.aclose()
-            while statistics():
-                await trio.sleep(0.01)
+        await until(lambda: waiters(node))
+        await stream.aclose()
+        await until(lambda: not waiters(node))
 
 
 async def test_too_many_connections_are_told_so(tmp_path: Path) -> None:
@@ -316,12 +340,13 @@ async def test_too_many_connections_are_told_so(tmp_path: Path) -> None:
             assert await stream.receive_some(65_536)
         told(await everything(await dial(bound)), "connections_too_many")
         await held[0].aclose()
-        with trio.fail_after(10):
-            while True:
-                stream = await dial(bound)
-                await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                if b"200" in (await everything(stream))[:20]:
-                    break
+
+        async def served_again() -> bool:
+            stream = await dial(bound)
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b"200" in (await everything(stream))[:20]
+
+        await until(served_again)
         for stream in held[1:]:
             await stream.aclose()
 
@@ -380,7 +405,8 @@ async def test_metrics_have_a_loopback_port_of_their_own(tmp_path: Path) -> None
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with api_node(tmp_path) as node:
-        node.config = node.config.model_copy(update={"metrics": node.config.metrics.model_copy(update={"loopback_port": port})})
+        metrics = node.config.metrics.model_copy(update={"loopback_port": port})
+        node.config = node.config.model_copy(update={"metrics": metrics})
         async with served(node) as bound:
             assert bound.metrics_port == port
             status, text = await ask(http.client.HTTPConnection("127.0.0.1", port, timeout=30), "/metrics")

@@ -194,13 +194,23 @@ async def test_headers_of_an_upload_are_checked(tmp_path: Path) -> None:
 
     async with api_node(tmp_path) as node, await node.system("G22") as system:
         refused(await put(system, unknown_length()), "upload_length_missing")
-        refused(await system.put("/v1/uploads/u", content=b"", headers={"Upload-Offset": "-1"}), "upload_offset_malformed")
-        refused(await system.put("/v1/uploads/u", content=b"", headers={"Upload-Length": "9" * 17}), "upload_offset_malformed")
+        for name, text in (("Upload-Offset", "-1"), ("Upload-Length", "9" * 17), ("Upload-Length", "0x5")):
+            answer = await system.put("/v1/uploads/u", content=b"", headers={name: text})
+            refused(answer, "upload_offset_malformed", field=name)
         refused(await put(system, b"", at=0, length=PART_BYTES_MAX + 1), "upload_length_too_large")
         refused(await put(system, b"", to="a.b"), "upload_id_malformed")
         refused(await put(system, b"", to="a" * 65), "upload_id_malformed")
         answer = await put(system, b"", at=0, length=2**39)
         refused(answer, "disk_full")
+
+
+async def test_an_upload_that_is_not_there_is_404(tmp_path: Path) -> None:
+    async with api_node(tmp_path) as node, await node.system("G22") as system:
+        assert (await system.head("/v1/uploads/u")).status_code == 404
+        assert (await system.head("/v1/uploads/a.b")).status_code == 400
+        caller = node.node.access.of_token(system.headers["authorization"].partition(" ")[2])
+        with expects("upload_missing", RequestError):
+            node.node.uploads.progress(caller, "u")
 
 
 async def test_one_of_two_parallel_puts_wins(tmp_path: Path) -> None:

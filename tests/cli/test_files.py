@@ -82,9 +82,16 @@ def test_what_lies_there_counts_only_if_it_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("../a", "part_name_path"), ("a\0b", "part_name_control"), ("a\u202eb", "part_name_control"), ("CON", "part_name_device"),
-     ("x" * 300, "part_name_too_long"), ("", "part_name_empty"), ("a/b", "part_name_path")],
-)  # fmt: skip
+    [
+        ("../a", "part_name_path"),
+        ("a\0b", "part_name_control"),
+        ("a\u202eb", "part_name_control"),
+        ("CON", "part_name_device"),
+        ("x" * 300, "part_name_too_long"),
+        ("", "part_name_empty"),
+        ("a/b", "part_name_path"),
+    ],
+)
 def test_a_name_that_is_no_plain_file_name_is_refused(name: str, code: str, tmp_path: Path) -> None:
     with expects(code, RequestError):
         safe_targets(tmp_path, [name])
@@ -135,8 +142,9 @@ def test_progress_is_one_line_on_a_terminal(
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_145_728, "3.1 MB"), (10**9, "1.0 GB"), (10**15, "1000.0 TB")]
-)  # fmt: skip
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_145_728, "3.1 MB"), (10**9, "1.0 GB"), (10**15, "1000.0 TB")],
+)
 def test_sizes_are_written_as_file_managers_do(size: int, text: str) -> None:
     assert size_text(size) == text
 

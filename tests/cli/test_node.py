@@ -6,11 +6,14 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from node.cli.client import Client
+from node.cli.desk import Refused
 from tests.cli.conftest import ROOT, World, truc
 from tests.support.errors import record
 
@@ -36,11 +39,10 @@ def post(world: World, folder: Path, number: str, files: dict[str, bytes], *more
     words = ("--from", "G22", "--to", "G22.99", "--number", number, "--notation", "VPCP-KSTT", *META, *more)
     told = world.json("send", *(folder / name for name in files), "--subject", f"V/v thử {number}", *words)
     for _ in range(20):
-        page = world.json("inbox", "list", "--all", "--wait", "1", "--limit", "100")
-        for item in page["items"]:
+        for item in world.json("inbox", "list", "--all", "--wait", "1", "--limit", "100")["items"]:
             if item["document"] == told["id"]:
                 return Sent(told["id"], item["consignment"], files)
-    raise AssertionError(page)
+    raise AssertionError(told)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,68 @@ def test_a_metadata_file_that_is_none_is_told(world: World, tmp_path: Path, cont
 def test_a_file_that_is_not_there_is_told_before_anything_is_sent(world: World, tmp_path: Path) -> None:
     ran = world.truc("send", tmp_path / "none", "--from", "G22", "--to", "G22.99", *META, expect=4)
     assert "file_unreadable" in ran.err
+
+
+# --- uploads and downloads that go wrong ----------------------------------------------------
+
+
+class Unplugged(Exception):
+    """The cable."""
+
+
+def client_of(world: World) -> Client:
+    return Client.over_socket(world.config.parent / "data" / "api.sock")
+
+
+def put(client: Client, name: str, content: bytes, offset: int, total: int) -> None:
+    headers = {"Upload-Offset": str(offset), "Upload-Length": str(total), "Content-Type": "application/octet-stream"}
+    client.request("PUT", f"/v1/uploads/{name}", body=content, headers=headers)
+
+
+def test_a_broken_upload_goes_on_where_it_ended(world: World, tmp_path: Path) -> None:
+    client = client_of(world)
+    headers = {"Upload-Offset": "0", "Upload-Length": str(len(LARGE)), "Content-Length": str(len(LARGE))}
+
+    def broken() -> Iterator[bytes]:
+        yield LARGE[: 1024 * 1024]
+        raise Unplugged
+
+    with pytest.raises(Unplugged):
+        client.request(
+            "PUT",
+            "/v1/uploads/broken-0",
+            body=broken(),
+            headers={**headers, "Content-Type": "application/octet-stream"},
+        )
+    client.close()
+    sent = post(world, tmp_path / "f", "9", {"to.docx": LARGE}, "--key", "broken")
+    assert world.json("show", sent.consignment)["parts"][0]["sha256"] == hashlib.sha256(LARGE).hexdigest()
+
+
+def test_the_nodes_reason_is_heard_even_when_it_answers_before_the_body_is_sent(world: World) -> None:
+    client = client_of(world)
+    with pytest.raises(Refused) as caught:
+        put(client, "early", bytes(8 * 1024 * 1024), 65_536, 16 * 1024 * 1024)
+    assert caught.value.problem["code"] == "upload_offset_differs"
+    client.close()
+
+
+def test_a_stream_that_is_refused_says_why(world: World, sent: Sent) -> None:
+    client = client_of(world)
+    path = f"/v1/inbox/{sent.consignment}/parts/99"
+    with pytest.raises(Refused) as caught, client.stream(path) as (_, pieces):
+        list(pieces)
+    assert caught.value.problem["code"] == "part_unknown"
+    client.close()
+
+
+def test_a_reader_who_stops_early_disturbs_nobody(world: World, sent: Sent) -> None:
+    client = client_of(world)
+    with client.stream(f"/v1/inbox/{sent.consignment}/parts/1") as (headers, pieces):
+        assert int(headers["content-length"]) == len(LARGE)
+        next(pieces)
+    assert client.get("/v1/node")["joined"] is True
+    client.close()
 
 
 # --- evidence -------------------------------------------------------------------------------

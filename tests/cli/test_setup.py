@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -85,32 +86,40 @@ def test_init_leaves_nothing_behind_when_its_words_are_wrong(tmp_path: Path) -> 
 
 
 def test_a_person_at_a_terminal_is_asked_twice(tmp_path: Path) -> None:
-    told = at_terminal([*INIT, str(tmp_path)], "words\nwords\n")
-    assert "Passphrase of the keystore" in told
-    assert "Once more" in told
-    assert (tmp_path / "node.toml").exists()
+    told = at_terminal([*INIT, str(tmp_path)], [("Passphrase of the keystore", "words"), ("Once more", "words")])
+    assert "Made the node" in told
     assert 'credential_file = ""' in (tmp_path / "node.toml").read_text()
 
 
-def at_terminal(words: list[str], typed: str) -> str:
-    """Run the command with a terminal of its own and type."""
+def at_terminal(words: list[str], dialogue: list[tuple[str, str]]) -> str:
+    """Run the command with a terminal of its own and answer each prompt when it is there."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "node.cli.main", "--lang", "en", *words]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    ) as process:
-        os.close(theirs)
-        os.write(ours, typed.encode())
-        told = b""
-        while True:
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:  # EIO: the other side has closed its terminal
-                break
-            told += piece
-        process.wait(30)
-    os.close(ours)
-    assert process.returncode == 0, told
+    process = subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    try:
+        told = ""
+        for prompt, answer in dialogue:
+            told = heard(ours, until=prompt)
+            os.write(ours, f"{answer}\n".encode())
+        told = heard(ours)
+        assert process.wait(30) == 0, told
+        return told
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def heard(terminal: int, *, until: str = "") -> str:
+    """What comes from a terminal up to these words, or to its end."""
+    told = b""
+    while not until or until not in told.decode(errors="replace"):
+        assert select.select([terminal], [], [], 30)[0], told
+        try:
+            told += os.read(terminal, 4096)
+        except OSError:  # EIO: the other side has closed its terminal
+            break
     return told.decode()
 
 

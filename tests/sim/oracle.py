@@ -111,7 +111,7 @@ class Oracle:
             self._judge_records(centre)
             self._judge_outbox(centre)
             self._judge_inbox(centre)
-            self._judge_bodies(centre)
+        self.judge_bodies()
 
     def _judge_sending(self, sending: Sending) -> None:
         for recipient in sending.recipients:
@@ -215,6 +215,11 @@ class Oracle:
         return signed
 
     # --- bodies ---------------------------------------------------------------------------------
+
+    def judge_bodies(self) -> None:
+        """Whatever a durable record still needs is there, whole; true at every moment."""
+        for centre in self._disks:
+            self._judge_bodies(centre)
 
     def _judge_bodies(self, centre: str) -> None:
         durable = self._durable[centre]

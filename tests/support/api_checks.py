@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import httpx
+import trio
 
 from protocol.catalogue import CATALOGUE
 from tests.support.errors import record
@@ -44,3 +47,13 @@ def check_told(told: dict[str, Any]) -> None:
 def codes(body: dict[str, Any]) -> set[tuple[str, str]]:
     """(code, field) of every finding."""
     return {(finding["code"], finding["field"]) for finding in body["findings"]}
+
+
+async def until(holds: Callable[[], Any], *, seconds: float = 20) -> None:
+    """Return when a condition, awaitable or not, holds; for what no event tells a client."""
+    with trio.fail_after(seconds):
+        while True:
+            found = holds()
+            if await found if inspect.isawaitable(found) else found:
+                return
+            await trio.sleep(0.01)

@@ -33,6 +33,7 @@ from tests.sim.network import MemoryNetwork
 from tests.support.tree import TREE_READY_MS, Tree, key_seed
 
 CENTRE = "00.01.W00"
+RIGHTS = ("send", "receive", "report")
 
 
 class TreeEnvironment(RealEnvironment):
@@ -77,7 +78,7 @@ class ApiNode:
         """The administrator over the Unix socket."""
         return self.client(uid=0)
 
-    async def token(self, *agencies: str, rights: tuple[str, ...] = ("send", "receive", "report")) -> str:
+    async def token(self, *agencies: str, rights: tuple[str, ...] = RIGHTS) -> str:
         """A new system's token."""
         async with self.admin() as admin:
             body = {"name": f"phần mềm {' '.join(agencies)}", "agencies": list(agencies), "rights": list(rights)}
@@ -85,7 +86,7 @@ class ApiNode:
             assert answer.status_code == 201, answer.text
             return str(answer.json()["token"])
 
-    async def system(self, *agencies: str, rights: tuple[str, ...] = ("send", "receive", "report")) -> httpx.AsyncClient:
+    async def system(self, *agencies: str, rights: tuple[str, ...] = RIGHTS) -> httpx.AsyncClient:
         """A client with a new system's token."""
         return self.client(await self.token(*agencies, rights=rights))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support import vectors_crypto, vectors_encoding
+from tests.support import exchange_vectors, vectors_crypto, vectors_encoding
 
 FOLDER: Final = Path(__file__).parents[1] / "vectors"
 
@@ -23,6 +23,8 @@ FILES: Final[dict[str, Callable[[], list[dict[str, Any]]]]] = {
     "merkle": vectors_crypto.merkle,
     "signing": vectors_crypto.signing,
     "sealing": vectors_crypto.sealing,
+    "exchange": exchange_vectors.exchange,
+    "body_exchange": exchange_vectors.body_exchange,
 }
 
 

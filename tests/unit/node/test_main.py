@@ -106,7 +106,12 @@ def test_the_second_start_finds_the_store_of_the_first(home: Path, capsys: pytes
 
 
 def test_an_echo_of_the_signal_does_not_break_the_orderly_stop(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, api = start(home, lambda: [terminate(), terminate(), os.kill(os.getpid(), signal.SIGINT)])
+    def thrice() -> None:
+        terminate()
+        terminate()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    code, api = start(home, thrice)
     assert code == 0
     assert api.seen[-1] == "stopped first"
 

@@ -1,0 +1,146 @@
+"""One live connection to a peer: its streams, inbound and outbound, and its end.
+
+Obeys DESIGN §5. Every inbound stream is guarded here: the library lets an exception of a stream's
+handler end the whole host. Which connection is used, and who may have one, is `transport.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.protocol_muxer.exceptions import MultiselectClientError, ProtocolNotSupportedError
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+
+from node.libp2p.host import NEGOTIATE_S
+from node.libp2p.muxer import OneWriterYamux
+from node.libp2p.stream import Libp2pStream
+from protocol import body_exchange
+from protocol.errors import NetworkError
+
+STREAMS_INBOUND_MAX: Final = 32
+"""Of one connection at once: an exchange stream and its successor, bodies, directory, identify."""
+OPEN_S: Final = 8.0
+"""To open a stream and agree on its protocol: three round trips."""
+CLOSE_S: Final = 2.0
+"""To say goodbye; then the socket is closed under the library."""
+
+Arrived = Callable[[str, Libp2pStream], Awaitable[None]]
+"""Called with (protocol, stream) for an inbound stream of one of our protocols."""
+
+
+class Connection:
+    """A secured, multiplexed connection that the library's swarm knows as well."""
+
+    def __init__(self, *, peer_id: str, centre: str, address: str, host: Any, muxed: OneWriterYamux) -> None:
+        self.peer_id: Final = peer_id
+        self.centre: Final = centre
+        self.address: Final = address
+        self.muxed: Final = muxed
+        self.swarm_conn: Any = None
+        """The library's view; set once it has taken the connection up."""
+        self._host: Final = host
+        self._inbound = 0
+        self._closing = False
+
+    @property
+    def is_up(self) -> bool:
+        """Streams can be opened."""
+        return not self._closing and not self.muxed.is_over
+
+    async def open_stream(self, protocol: str) -> Libp2pStream:
+        """A new stream that speaks this protocol.
+
+        Raises:
+            NetworkError: `stream_broken`, `protocol_unknown`.
+        """
+        if self.muxed.stream_backlog_semaphore.value == 0:
+            raise NetworkError("stream_broken", centre=self.centre, reason="too many streams")
+        with trio.move_on_after(OPEN_S):
+            try:
+                net_stream = await self.swarm_conn.new_stream()
+            except BaseLibp2pError as error:
+                raise NetworkError("stream_broken", centre=self.centre) from error
+            stream = self._wrap(net_stream)
+            await self._agree(stream, protocol)
+            return stream
+        raise NetworkError("stream_broken", centre=self.centre, reason="silent")
+
+    async def serve(self, net_stream: Any, arrived: Arrived) -> None:
+        """Agree on an inbound stream's protocol and hand it on; it is reset when that returns."""
+        stream = self._wrap(net_stream)
+        self._inbound += 1
+        try:
+            if self._inbound <= STREAMS_INBOUND_MAX:
+                await self._serve(net_stream, stream, arrived)
+        finally:
+            self._inbound -= 1
+            await stream.reset()
+
+    async def close(self) -> None:
+        """End the connection and all its streams; bounded, never raises."""
+        self._closing = True
+        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
+            await self.swarm_conn.close()
+        self.muxed.abort()
+
+    # --- streams ------------------------------------------------------------------------------
+
+    def _wrap(self, net_stream: Any) -> Libp2pStream:
+        def over() -> None:
+            if self.swarm_conn is not None:
+                self.swarm_conn.remove_stream(net_stream)
+
+        return Libp2pStream(self.centre, self.muxed, net_stream.muxed_stream, over)
+
+    async def _agree(self, stream: Libp2pStream, protocol: str) -> None:
+        client, communicator = self._host.multiselect_client, MultiselectCommunicator(_Talk(stream))
+        agreed = False
+        try:
+            await client.handshake(communicator)
+            await client.try_select(communicator, protocol)
+            agreed = True
+        except ProtocolNotSupportedError as error:
+            raise NetworkError("protocol_unknown", centre=self.centre, protocol=protocol) from error
+        except MultiselectClientError as error:
+            raise NetworkError("stream_broken", centre=self.centre) from error
+        finally:
+            if not agreed:
+                await stream.reset()
+        stream.widen(bulk=protocol == body_exchange.PROTOCOL)
+
+    async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived) -> None:
+        protocol, handler = await self._host.multiselect.negotiate(MultiselectCommunicator(_Talk(stream)), NEGOTIATE_S)
+        if handler is ours:
+            stream.widen(bulk=protocol == body_exchange.PROTOCOL)
+            await arrived(str(protocol), stream)
+        elif handler is not None:
+            net_stream.set_protocol(protocol)
+            await handler(net_stream)
+
+
+async def ours(_stream: Any) -> None:
+    """Marks the protocols that `transport.py` serves; the host needs a handler to know a name."""
+    raise AssertionError("streams of our protocols go to the node")
+
+
+class _Talk(ReadWriteCloser):
+    """A stream as the library's negotiation reads and writes it."""
+
+    def __init__(self, stream: Libp2pStream) -> None:
+        self._stream: Final = stream
+
+    async def read(self, n: int | None = None) -> bytes:
+        return await self._stream.read(65_536 if n is None else n) if n != 0 else b""
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return None

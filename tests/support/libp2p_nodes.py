@@ -1,0 +1,78 @@
+"""Whole nodes over real libp2p in one process: LevelDB, the tree of `tree.py`, loopback TCP.
+
+Every centre of the tree runs as `run_node` with a `Libp2pTransport` and knows the addresses of the
+others from its configuration. Their APIs are called without sockets.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from node.daemon import Node, NodeSettings, run_node
+from node.keyring import Keyring
+from node.libp2p.transport import Libp2pTransport
+from node.logs import LineSink, make_log
+from node.metrics import Metrics
+from storage.store import create_store
+from tests.support.api_node import ApiNode, TreeEnvironment, config_of
+from tests.support.libp2p import free_port
+from tests.support.tree import Tree, key_seed
+
+
+@asynccontextmanager
+async def libp2p_nodes(folder: Path, tree: Tree) -> AsyncIterator[dict[str, ApiNode]]:
+    """A running node for every centre, by centre code."""
+    addresses = {code: (f"/ip4/127.0.0.1/tcp/{free_port()}",) for code in tree.centres}
+    nodes: dict[str, ApiNode] = {}
+    with ExitStack() as closing:
+        async with trio.open_nursery() as nursery:
+            for code in tree.centres:
+                nodes[code] = await nursery.start(partial(_run, folder / code, tree, code, addresses, closing))
+            yield nodes
+            nursery.cancel_scope.cancel()
+
+
+async def _run(
+    folder: Path,
+    tree: Tree,
+    code: str,
+    addresses: dict[str, tuple[str, ...]],
+    closing: ExitStack,
+    *,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    centre, environment, metrics, lines = tree.centres[code], TreeEnvironment(), Metrics(), io.StringIO()
+    log = make_log(LineSink(lines), environment)
+    folder.mkdir()
+    store = create_store(folder, incarnation=key_seed(9, code)[:16])
+    closing.callback(store.close)
+    store.write(tuple(tree.imported().changes))
+    keyring = Keyring(
+        signers={"": centre.signer},
+        sealing={centre.sealing.key_id: centre.sealing},
+        vault_key=key_seed(1, f"{code} vault"),
+        identity_seed=centre.identity_seed,
+    )
+    async with trio.open_nursery() as nursery:
+        node: Node = await nursery.start(
+            partial(
+                run_node,
+                settings=NodeSettings(centre=code, anchor=tree.anchor, addresses=addresses[code], contacts=addresses),
+                environment=environment,
+                transport=Libp2pTransport(
+                    identity_seed=centre.identity_seed, listen=addresses[code], metrics=metrics, log=log
+                ),
+                store=store,
+                keyring=keyring,
+                metrics=metrics,
+                log=log,
+            )
+        )
+        task_status.started(ApiNode(node, folder, lines, config_of(folder), environment, tree))
