@@ -207,7 +207,7 @@ class Link:
         return bytes(chunk)
 
     def _frame_of(self, item: Send | Frame) -> Frame | None:
-        if isinstance(item, Ping | Pong | Bye):
+        if isinstance(item, Ping | Pong | Bye | NotNow):
             return item
         try:
             frame = self._frames.frame(item)  # type: ignore[arg-type]  # the other frames are never queued

@@ -12,6 +12,7 @@ import math
 import socket
 import struct
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
@@ -67,6 +68,14 @@ class Protocol(H11Protocol):
             error = RequestError("request_malformed")
         await self.refuse(error)
 
+    async def _send_h11_event(self, event: Any) -> None:
+        """With a reason phrase: naive parsers trip over a status line without one."""
+        if isinstance(event, h11.Response) and not event.reason:
+            event = h11.Response(
+                status_code=event.status_code, headers=event.headers, reason=phrase(event.status_code).encode()
+            )
+        await super()._send_h11_event(event)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """No upgrade to HTTP/2: the request is answered as it came (RFC 9110 §7.8)."""
 
@@ -74,6 +83,14 @@ class Protocol(H11Protocol):
         """Some bytes of a request are here, but not its whole head."""
         connection: Any = self.connection
         return connection.their_state is h11.IDLE and bool(connection.trailing_data[0])
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status (RFC 9110 §15)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
 
 
 def refusal(error: RequestError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -91,7 +108,7 @@ def refusal_bytes(error: RequestError) -> bytes:
     """The same as it goes on the wire, for connections that get no protocol at all."""
     status, head, body = refusal(error)
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in head)
-    return b"HTTP/1.1 %d \r\n%s\r\n%s" % (status, lines, body)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, phrase(status).encode(), lines, body)
 
 
 class Connection(TCPServer):

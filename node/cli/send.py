@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import select
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ from protocol.errors import ConfigurationError, NetworkError
 INLINE_BYTES_MAX: Final = 256 * 1024
 INLINE_TOTAL_BYTES_MAX: Final = 2 * 1024 * 1024
 """Inside one request; larger files are cheaper and resumable as uploads."""
-TRIES: Final = 5
+TRIES: Final = 20
+PAUSE_S: Final = 0.5
+PASSING: Final = ("node_unreachable", "upload_busy", "upload_offset_differs")
+"""A node that restarts, or has not noticed yet that our last connection is gone: ten seconds for both."""
 LANES: Final = ("thuong", "khan", "thuong_khan", "hoa_toc")
 
 MEDIA_TYPES: Final = {
@@ -175,35 +179,37 @@ def upload(desk: Desk, upload_id: str, item: Attachment) -> None:
     """
     path = f"/v1/uploads/{upload_id}"
     for attempt in range(1, TRIES + 1):
-        offset = _offset(desk, path)
-        if offset == item.size and offset:
-            return
-        progress = Progress(desk, "send progress", item.name, item.size, done=offset)
-        headers = {
-            "Upload-Offset": str(offset),
-            "Upload-Length": str(item.size),
-            "Content-Length": str(item.size - offset),
-            "Content-Type": "application/octet-stream",
-        }
         try:
-            desk.client.request("PUT", path, body=_counted(item.path, offset, progress), headers=headers)
-            return
-        except NetworkError:
-            if attempt == TRIES:
+            _go_on(desk, path, item)
+        except (NetworkError, Refused) as error:
+            code = error.code if isinstance(error, NetworkError) else error.problem.get("code")
+            if attempt == TRIES or code not in PASSING:
                 raise
-        finally:
-            progress.end()
+            select.select([], [], [], PAUSE_S)
+        else:
+            return
 
 
-def _offset(desk: Desk, path: str) -> int:
-    answer = desk.client.request("HEAD", path, accepted=(404,))
-    return int(answer.headers.get("upload-offset", "0")) if answer.status < 400 else 0
+def _go_on(desk: Desk, path: str, item: Attachment) -> None:
+    """Send what the node does not have yet. Why an upload cannot be asked about, the PUT is told in words."""
+    asked = desk.client.request("HEAD", path, accepted=range(400, 600))
+    offset = int(asked.headers.get("upload-offset", "0")) if asked.status < 400 else 0
+    if asked.status < 400 and offset == item.size:
+        return
+    progress = Progress(desk, "send progress", item.name, item.size, done=offset)
+    headers = {
+        "Upload-Offset": str(offset),
+        "Upload-Length": str(item.size),
+        "Content-Length": str(item.size - offset),
+        "Content-Type": "application/octet-stream",
+    }
+    try:
+        desk.client.request("PUT", path, body=_counted(item.path, offset, progress), headers=headers)
+    finally:
+        progress.end()
 
 
 def _counted(path: Path, offset: int, progress: Progress) -> Iterator[bytes]:
     for piece in read_pieces(path, offset):
         yield piece
         progress.add(len(piece))
-
-
-__all__ = ["Attachment", "Refused", "send", "upload"]

@@ -23,6 +23,8 @@ from protocol.errors import NetworkError
 
 STREAMS_INBOUND_MAX: Final = 32
 """Of one connection at once: an exchange stream and its successor, bodies, directory, identify."""
+STREAMS_HELD_MAX: Final = 512
+"""Half-closed ones included, of both directions; a peer that leaves more behind is let go."""
 OPEN_S: Final = 8.0
 """To open a stream and agree on its protocol: three round trips."""
 CLOSE_S: Final = 2.0
@@ -71,14 +73,20 @@ class Connection:
 
     async def serve(self, net_stream: Any, arrived: Arrived) -> None:
         """Agree on an inbound stream's protocol and hand it on; it is reset when that returns."""
+        if len(self.muxed.streams) > STREAMS_HELD_MAX:
+            self.muxed.why_over = "too many streams"
+            self.muxed.abort()
+            return
         stream = self._wrap(net_stream)
         self._inbound += 1
+        said_all = False
         try:
             if self._inbound <= STREAMS_INBOUND_MAX:
-                await self._serve(net_stream, stream, arrived)
+                said_all = await self._serve(net_stream, stream, arrived)
         finally:
             self._inbound -= 1
-            await stream.reset()
+            if not said_all:
+                await stream.reset()
 
     async def close(self) -> None:
         """End the connection and all its streams; bounded, never raises."""
@@ -112,7 +120,9 @@ class Connection:
                 await stream.reset()
         stream.widen(bulk=protocol == body_exchange.PROTOCOL)
 
-    async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived) -> None:
+    async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived) -> bool:
+        """Whether the stream may end by itself: the library's handlers close it, and a reset could
+        overtake what the peer has not read yet."""
         protocol, handler = await self._host.multiselect.negotiate(MultiselectCommunicator(_Talk(stream)), NEGOTIATE_S)
         if handler is ours:
             stream.widen(bulk=protocol == body_exchange.PROTOCOL)
@@ -120,6 +130,8 @@ class Connection:
         elif handler is not None:
             net_stream.set_protocol(protocol)
             await handler(net_stream)
+            return bool(net_stream.muxed_stream.send_closed)
+        return False
 
 
 async def ours(_stream: Any) -> None:

@@ -68,7 +68,7 @@ class Handshakes:
         return Secured(str(peer), await self._upgrader.upgrade_connection(secured, peer))
 
     async def outbound(self, stream: trio.SocketStream, centre: str, peer_id: str) -> Secured:
-        """The connection to exactly this peer; deadlines and the socket are the caller's.
+        """The connection to exactly this peer; the socket is the caller's.
 
         Raises:
             NetworkError: `wrong_peer`, `unreachable`.
@@ -76,14 +76,16 @@ class Handshakes:
         peer = ID.from_string(peer_id)
         raw = RawConnection(Wire(stream), True)
         try:
-            secured = await self._upgrader.upgrade_security(raw, True, peer)
-            return Secured(peer_id, await self._upgrader.upgrade_connection(secured, peer))
+            with trio.move_on_after(HANDSHAKE_S):
+                secured = await self._upgrader.upgrade_security(raw, True, peer)
+                return Secured(peer_id, await self._upgrader.upgrade_connection(secured, peer))
         except Exception as error:  # parsers of the library, fed by whoever answered
             mismatch = error.__cause__
             if isinstance(mismatch, PeerIDMismatchesPubkey):
                 found = str(mismatch).rpartition("=")[2]
                 raise NetworkError("wrong_peer", centre=centre, expected=peer_id, found=found) from error
             raise NetworkError("unreachable", centre=centre, reason="handshake") from error
+        raise NetworkError("unreachable", centre=centre, reason="silent")
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
     FLAG_FIN,
+    FLAG_RST,
     PROTOCOL_ID,
     TYPE_DATA,
     TYPE_GO_AWAY,
@@ -40,6 +41,8 @@ FRAME_BYTES: Final = 65_507
 """Content of one data frame: with its header exactly one noise message (LIBRARIES §libp2p)."""
 GO_AWAY_S: Final = 0.5
 """To say goodbye on a line that may be full."""
+DRAIN_S: Final = 1.0
+"""For the reading loop to come to the end of what lies in the socket, when writing has failed."""
 _HEADER: Final = struct.Struct(YAMUX_HEADER_FORMAT)
 
 
@@ -150,7 +153,7 @@ class OneWriterYamux(Yamux):
     async def _write_frame(self, data: bytes) -> None:
         """Every frame the library makes comes through here."""
         _, kind, flags, number, _ = _HEADER.unpack_from(data)
-        in_stream = kind == TYPE_DATA or flags & FLAG_FIN
+        in_stream = kind == TYPE_DATA or flags & (FLAG_FIN | FLAG_RST)  # behind what was written before
         rank = Rank.CONTROL if not in_stream else Rank.BODY if number in self.bulk else Rank.EXCHANGE
         waiting = self._put(data, rank)
         if kind == TYPE_DATA:
@@ -194,6 +197,9 @@ class OneWriterYamux(Yamux):
                 await self._write_chunk(self._frames.take())
         except (IOException, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.why_over = self.why_over or type(error).__name__
+            self._frames.end()
+            with trio.move_on_after(DRAIN_S):
+                await self.event_shutting_down.wait()  # what the peer sent before it went is still read
             await self._cleanup_on_error()
 
     async def _write_chunk(self, taken: list[Waiting]) -> None:

@@ -156,6 +156,10 @@ class Libp2pTransport:
             if connection.centre == centre:
                 self._let_go(connection)
 
+    def connections(self) -> list[Connection]:
+        """Those that are up, oldest first; for `/v1/peers`."""
+        return [connection for connection in self._all() if connection.is_up]
+
     async def dial(self, centre: str, address: str) -> None:
         """As `Transport.dial`."""
         await trio.lowlevel.checkpoint()

@@ -42,7 +42,7 @@ def check(
     api = sender.api()
     try:
         sent = list(documents_of(sender))
-        wrong = [*_keys(rows, sent), *_chains(sent, recipients, chain), *_arrivals(rows, sent, registers)]
+        wrong = judge(rows, sent, registers, recipients=recipients, chain=chain)
         verified = 0
         for consignment, codes in _consignments(sent):
             trouble = _unproved(api.content(f"/v1/evidence/{consignment}"), root, codes)
@@ -52,6 +52,14 @@ def check(
         api.close()
     found = len(list(_consignments(sent)))
     return Findings(documents=len(sent), consignments=found, verified=verified, wrong=tuple(wrong))
+
+
+def judge(
+    rows: Sequence[Mapping[str, Any]], sent: Sequence[Mapping[str, Any]], registers: Sequence[Path], *,
+    recipients: Sequence[str], chain: Sequence[int],
+) -> list[str]:  # fmt: skip
+    """Everything that is wrong between what was handed in, what the node lists, and what arrived."""
+    return [*_keys(rows, sent), *_chains(sent, recipients, chain), *_arrivals(rows, sent, registers)]
 
 
 def documents_of(node: RealNode) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,7 +100,7 @@ class RealNode:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        (self.folder / "pid").write_text(f"{self.pid} {_born(self.pid)}\n")
+        (self.folder / "pid").write_text(f"{self.pid} {born(self.pid)}\n")
 
     def wait_ready(self, *, joined: bool = True) -> None:
         """Wait until it does its work; before it has a directory, until it answers at all. Raises: Failed."""
@@ -201,7 +202,10 @@ def make_network(folder: Path, places: Sequence[Place], tell: Callable[[str], No
     sign = ("--json", "authority", "--folder", folder / "authority", "--passphrase-file", secret)
     tell("truc authority init")
     root: str = json.loads(truc(*sign, "init"))["root_digest"]
-    nodes = tuple(_make_node(folder, place, root, tell) for place in places)
+    for place in places:
+        tell(f"truc init --centre {place.centre}")
+    with ThreadPoolExecutor() as at_once:
+        nodes = tuple(at_once.map(partial(_make_node, folder, root), places))
     tell("truc authority centre, agency")
     truc(*sign, "centre", *(node.folder / "centre-request.truc" for node in nodes))
     for place in places:
@@ -212,9 +216,8 @@ def make_network(folder: Path, places: Sequence[Place], tell: Callable[[str], No
     return Network(folder=folder, nodes=nodes, root=root)
 
 
-def _make_node(folder: Path, place: Place, root: str, tell: Callable[[str], None]) -> RealNode:
+def _make_node(folder: Path, root: str, place: Place) -> RealNode:
     home, address = folder / place.name, f"/ip4/127.0.0.1/tcp/{free_port()}"
-    tell(f"truc init --centre {place.centre}")
     made = truc(
         "--json", "init", "--folder", home, "--centre", place.centre, "--name", place.agencies[0].name,
         "--root-digest", root, "--listen", address, "--announce", address, "--tcp", "", "--make-passphrase",
@@ -277,7 +280,7 @@ def stop_left_over(folder: Path) -> list[str]:
     stopped = []
     for note in sorted(folder.glob("*/pid")):
         pid, born = (int(word) for word in note.read_text().split())
-        if _born(pid) == born:
+        if born(pid) == born:
             os.kill(pid, signal.SIGTERM)
             wait_until(f"{note.parent.name} stopped", partial(_is_gone, pid, born), STOP_S)
             stopped.append(note.parent.name)
@@ -286,10 +289,10 @@ def stop_left_over(folder: Path) -> list[str]:
 
 
 def _is_gone(pid: int, born: int) -> bool:
-    return _born(pid) != born
+    return born(pid) != born
 
 
-def _born(pid: int) -> int:
+def born(pid: int) -> int:
     """When a process was started, in ticks; 0 for one that is no more. Ids are used again, pairs are not."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

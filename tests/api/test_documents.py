@@ -10,9 +10,13 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from starlette.requests import Request
 
+from node.api.bodies import read_whole
+from protocol.errors import RequestError
 from tests.support.api_checks import codes, good, refused
 from tests.support.api_node import DOCUMENT, ApiNode, api_node
+from tests.support.errors import expects
 from tests.support.tree import Tree
 
 
@@ -244,6 +248,16 @@ async def test_a_body_that_is_no_json_document_has_a_code(
     async with api_node(tmp_path) as node, await node.system("G22") as sender:
         answer = await sender.post("/v1/documents", content=body, headers={"Content-Type": media_type})
         refused(answer, code)
+
+
+async def test_a_body_whose_client_leaves_in_the_middle_is_cut() -> None:
+    messages = [{"type": "http.request", "body": b'{"iss', "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    with expects("body_cut", RequestError):
+        await read_whole(Request({"type": "http", "method": "POST", "headers": []}, receive), 100)
 
 
 async def test_a_large_inline_document_is_read_in_a_worker(tmp_path: Path) -> None:

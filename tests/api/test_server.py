@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trio
 
+from node.api.connection import phrase
 from node.api.listeners import certificate_trouble, listen_tcp, listen_unix, tls_context
 from node.api.server import Bound, serve_api
 from node.config import TlsConfig
@@ -135,7 +136,7 @@ async def test_2500_requests_travel_over_one_connection(tmp_path: Path) -> None:
                 await stream.send_all(request)
                 while not got.endswith(b'{"alive":true}'):
                     got += await stream.receive_some(65_536)
-                assert got.startswith(b"HTTP/1.1 200") and b"connection: close" not in got.lower()
+                assert got.startswith(b"HTTP/1.1 200 OK\r\n") and b"connection: close" not in got.lower()
                 got = b""
         await stream.aclose()
 
@@ -166,6 +167,12 @@ async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_p
             assert raw.split()[1] == expected
             if expected == b"431":
                 told(raw, "header_too_long")
+
+
+def test_every_status_has_a_phrase() -> None:
+    assert (phrase(421), phrase(431), phrase(799)) == (
+        "Misdirected Request", "Request Header Fields Too Large", "Unknown",
+    )  # fmt: skip
 
 
 async def test_bytes_that_are_no_http_are_answered_and_the_server_lives(tmp_path: Path) -> None:
@@ -236,7 +243,6 @@ async def test_a_body_cut_in_the_middle_leaves_nothing_half_done(tmp_path: Path)
         )
         await stream.send_eof()
         await everything(stream)
-        record("body_cut")
         async with node.admin() as admin:
             assert good(await admin.get("/v1/documents"))["items"] == []
             good(await admin.post("/v1/documents", json=DOCUMENT, headers={"Idempotency-Key": "k"}), 201)
@@ -338,7 +344,9 @@ async def test_too_many_connections_are_told_so(tmp_path: Path) -> None:
         for stream in held:
             await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert await stream.receive_some(65_536)
-        told(await everything(await dial(bound)), "connections_too_many")
+        raw = await everything(await dial(bound))
+        assert raw.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        told(raw, "connections_too_many")
         await held[0].aclose()
 
         async def served_again() -> bool:

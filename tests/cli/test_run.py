@@ -54,7 +54,7 @@ def test_a_node_runs_answers_and_stops_at_a_signal(tmp_path: Path) -> None:
         assert process.stderr is not None
         events = [json.loads(line)["event"] for line in process.stderr]
     assert events[-2:] == ["stopping", "stopped"]
-    assert truc("--config", config, "node", expect=3)
+    truc("--config", config, "node", expect=3)
 
 
 def test_a_port_that_another_daemon_has_is_told_with_its_address(tmp_path: Path) -> None:

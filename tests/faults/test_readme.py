@@ -63,7 +63,9 @@ def test_every_shell_block_of_the_readme_does_what_it_says(clone: Path) -> None:
     original = (clone / ".demo" / "sent" / "công-văn.pdf").read_bytes()
     assert (clone / "from-g22.pdf").read_bytes() == original
     assert ran.stdout.count(hashlib.sha256(original).hexdigest()) >= 2
-    assert "03 accepted, Trần Thị B" in ran.stdout
+    assert "Đã ghi trạng thái 03 đã tiếp nhận" in ran.stdout
+    assert '"code":3' in ran.stdout
+    assert "HỢP LỆ" in ran.stdout
     [sent] = re.findall(r'"id":"(doc_[a-z2-7]+)","repeated":false', ran.stdout)
     assert len(from_text("doc", sent)) == 16
     assert "demo: stopped g12, g22, h38" in ran.stdout

@@ -13,12 +13,20 @@ from protocol.exchange import Ack, Offer, Returned
 from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, Owed, Return
 from protocol.signing import Signed
 from protocol.step import OfferArrived
+from tests.sim.api_client import ApiClient
 from tests.sim.desk import NodeGone
 from tests.sim.notebook import Sending
 from tests.sim.stage import PATIENCE_SECONDS, Stage, on_stage, play
 from tests.sim.wire_watch import WIRE_BYTES_MAX
 
 T = TypeVar("T")
+
+API_DOCUMENT = {
+    "issuer": "H02",
+    "recipients": ["H03"],
+    "metadata": {"type": "Công văn", "subject": "V/v thử nghiệm", "secrecy": "none"},
+    "parts": [{"name": "ghi-chú.txt", "media_type": "text/plain", "content_base64": "eGluIGNow6Bv"}],
+}
 
 
 def kill_once(stage: Stage, agency: str, record: type) -> None:
@@ -151,6 +159,30 @@ def test_a_receipt_stays_owed_until_it_is_acknowledged() -> None:
             assert stage.machine("H02").lives == 2
             assert not stage.durable("H03").all(Return) and not stage.durable("H02").all(Owed)
             assert len(stage.sent(Returned)) == 2 and len(stage.sent(Ack)) == 1
+
+    play(scenario)
+
+
+def test_software_that_enters_through_the_api_survives_the_death_of_both_nodes() -> None:
+    async def scenario() -> None:
+        async with on_stage() as stage:
+            sender, taker = ApiClient(stage.machine("H02")), ApiClient(stage.machine("H03"))
+            await sender.join("H02")
+            await taker.join("H03")
+            kill_once(stage, "H02", Document)
+            kill_once(stage, "H03", Incoming)
+            handed_in = await sender.call("POST", "/v1/documents", API_DOCUMENT, key="one")
+            assert handed_in.status_code == 200, "the repeated call finds the document that the first one made"
+            (arrived,) = (await taker.call("GET", "/v1/inbox?wait=30")).json()["items"]
+            part = await taker.call("GET", f"/v1/inbox/{arrived['consignment']}/parts/0")
+            assert part.content == b"xin ch\xc3\xa0o"
+            await taker.call("POST", f"/v1/inbox/{arrived['consignment']}/collect")
+            status = await taker.call("POST", f"/v1/inbox/{arrived['consignment']}/statuses", {"status": 6}, key="six")
+            assert status.status_code == 201
+            await trio.sleep(60)
+            seen = (await sender.call("GET", f"/v1/documents/{handed_in.json()['id']}")).json()
+            assert [one["code"] for one in seen["recipients"][0]["receipts"]] == [1, 100, 6]
+            assert stage.machine("H02").lives == stage.machine("H03").lives == 2
 
     play(scenario)
 
