@@ -121,16 +121,9 @@ class DeliveryConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Below the floor no new documents are taken; the reserve is kept for receipts and records."""
+    """Below the floor no new documents are taken; receipts and records still are."""
 
     disk_floor_bytes: int = Field(512 * 1024 * KIB, ge=0, le=2**50)
-    reserve_bytes: int = Field(64 * 1024 * KIB, ge=0, le=2**50)
-
-    @model_validator(mode="after")
-    def _floor_above_reserve(self) -> StorageConfig:
-        if self.reserve_bytes > self.disk_floor_bytes:
-            raise mistake("config_range", key="reserve_bytes", bound=f"≤ disk_floor_bytes = {self.disk_floor_bytes}")
-        return self
 
 
 class KeystoreConfig(_Section):

@@ -33,7 +33,7 @@ from node.pump import Pump
 from node.reading import Reader
 from node.returner import Returner
 from node.scheduler import Scheduler
-from node.sender import Sender
+from node.sender import Sender, Window
 from node.services import Services
 from node.tasks import TaskStatus, start
 from node.transport import ByteStream, Transport
@@ -67,6 +67,7 @@ class NodeSettings:
     """First addresses of other centres, until their node records are known."""
     delivery: Settings = field(default_factory=Settings)
     expiry_default_days: int = EXPIRY_DEFAULT_MS // 86_400_000
+    window: Window = field(default_factory=Window)
     ping_s: float = 20
     dead_s: float = 60
     backoff_max_s: float = 300
@@ -127,7 +128,7 @@ class Node:
             let_out=self.pump.let_out,
             on_failure=self._commit_failed,
         )
-        self.sender: Final = Sender(self.pump, self.host_of)
+        self.sender: Final = Sender(self.pump, self.host_of, settings.window)
         self.returner: Final = Returner(self.pump, self.host_of)
         self.scheduler: Final = Scheduler(self.pump, environment)
         self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)

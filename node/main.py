@@ -32,6 +32,7 @@ from node.keyring import Keyring
 from node.logs import LineSink, Log, adopt_libraries, log_failure, make_log, open_log_file
 from node.metrics import Metrics
 from node.peer_id import peer_id_of
+from node.sender import Window
 from node.tasks import Ready, TaskStatus, start
 from node.transport import Transport
 from protocol.catalogue import Language, next_step, text
@@ -220,6 +221,7 @@ def settings_of(config: Config) -> NodeSettings:
         contacts={peer.centre: peer.addresses for peer in config.peers},
         delivery=Settings(retention_ms=config.delivery.retention_days * DAY_MS),
         expiry_default_days=config.delivery.expiry_default_days,
+        window=Window(config.delivery.window_offers, config.delivery.window_bytes),
         backoff_max_s=config.delivery.backoff_max_seconds,
     )
 

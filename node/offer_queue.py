@@ -79,9 +79,7 @@ class OfferQueue:
     def next(self) -> Owed | None:
         """Take the entry that goes next; None when nothing waits."""
         for rank in range(LANES):
-            found = self._next_again(rank) or self._next_of(rank, aged=False)
-            if found is None and 1 <= rank < LANES - 1:
-                found = self._next_of(rank + 1, aged=True)
+            found = self._next_again(rank) or self._next_of(rank)
             if found is not None:
                 return found
         return None
@@ -93,18 +91,31 @@ class OfferQueue:
                 return owed
         return None
 
-    def _next_of(self, urgency: int, *, aged: bool) -> Owed | None:
+    def _next_of(self, rank: int) -> Owed | None:
+        """Of a lane and of what counts into it by its age, whatever has waited longer."""
+        own = self._head(rank)
+        aged = self._head(rank + 1, waited_ms=AGED_MS) if 1 <= rank < LANES - 1 else None
+        if own is None or (aged is not None and aged.since_ms < own.since_ms):
+            return None if aged is None else self._take(aged)
+        return self._take(own)
+
+    def _head(self, urgency: int, *, waited_ms: int = 0) -> Owed | None:
+        """The entry whose turn it is in a lane, if it has waited so long."""
         turn = self._turns[urgency]
         for recipient in list(turn):
             lane = self._lane(recipient, urgency)
             self._read_ahead(recipient, urgency, lane)
             if not lane.ahead:
                 del turn[recipient]
-            elif not aged or lane.ahead[0].since_ms + AGED_MS <= self._now_ms():
-                del turn[recipient]
-                turn[recipient] = None  # to the end of the line
-                return lane.ahead.popleft()
+            elif not waited_ms or lane.ahead[0].since_ms + waited_ms <= self._now_ms():
+                return lane.ahead[0]
         return None
+
+    def _take(self, owed: Owed) -> Owed:
+        turn = self._turns[owed.urgency]
+        del turn[owed.recipient]
+        turn[owed.recipient] = None  # to the end of the line
+        return self._lane(owed.recipient, owed.urgency).ahead.popleft()
 
     def _read_ahead(self, recipient: str, urgency: int, lane: _Lane) -> None:
         if lane.ahead or lane.is_read_up:

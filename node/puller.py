@@ -329,4 +329,4 @@ def _code_for_peer(error: TrucError) -> str:
         return "part_mismatch"
     if error.code in ("disk_full", "disk_floor"):
         return "disk_floor"
-    return "busy" if isinstance(error, NetworkError) else "body_damaged"
+    return "busy" if isinstance(error, NetworkError) or error.code == "busy" else "body_damaged"

@@ -28,11 +28,21 @@ DROPPED_AGAIN_MS: Final = limits.MINUTE_MS
 """An offer that could not be made is tried again after this."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much may be written to a peer and not yet answered: offers, and bytes of offers. The
+    operator may choose less than what the protocol allows."""
+
+    offers: int = limits.WINDOW_OFFERS_MAX
+    size: int = limits.WINDOW_BYTES_MAX
+
+
 @dataclass(slots=True)
 class _Peer:
     """What is under way to one reachable peer."""
 
     queue: OfferQueue
+    window: Window
     flying: dict[bytes, int] = field(default_factory=dict)
     """Consignment → bytes, offered and not answered."""
     held: set[bytes] = field(default_factory=set)
@@ -44,7 +54,7 @@ class _Peer:
 
     def room(self) -> bool:
         offers, size = len(self.flying) + self.promised, self.size + self.promised_size
-        return offers < limits.WINDOW_OFFERS_MAX and size < limits.WINDOW_BYTES_MAX
+        return offers < self.window.offers and size < self.window.size
 
     def fly(self, consignment: bytes, size: int) -> None:
         self.size += size - self.flying.get(consignment, 0)
@@ -84,9 +94,10 @@ class Promise:
 class Sender:
     """Fills the windows of all reachable peers."""
 
-    def __init__(self, pump: Pump, host_of: Callable[[str], str | None]) -> None:
+    def __init__(self, pump: Pump, host_of: Callable[[str], str | None], window: Window | None = None) -> None:
         """`host_of` tells the centre that hosts an agency now."""
         self._pump: Final = pump
+        self._window: Final = Window() if window is None else window
         self._host_of: Final = host_of
         self._peers: dict[str, _Peer] = {}
         pump.listeners.append(self._listen)
@@ -95,7 +106,7 @@ class Sender:
 
     def peer_up(self, centre: str) -> None:
         """Begin with this peer from the head of its queues, urgent first."""
-        self._peers[centre] = _Peer(self._queue_for(centre))
+        self._peers[centre] = _Peer(self._queue_for(centre), self._window)
         self._fill(centre)
 
     def peer_down(self, centre: str) -> None:
@@ -189,7 +200,7 @@ class Sender:
             try:
                 self._pump.put(Offering(centre=centre, consignments=tuple(owed.consignment for owed in chosen)))
             except StoreError:  # read-only: everything stays owed, the next peer_up begins again
-                self._peers[centre] = _Peer(OfferQueue(self._pump.view.records, self._now_ms, ()))
+                self._peers[centre] = _Peer(OfferQueue(self._pump.view.records, self._now_ms, ()), self._window)
                 return
 
     def _choose(self, peer: _Peer) -> list[Owed]:
@@ -200,7 +211,7 @@ class Sender:
             if self._is_due(peer, owed, now_ms):
                 chosen.append(owed)
                 size += owed.bytes
-                if len(peer.flying) + len(chosen) >= limits.WINDOW_OFFERS_MAX or size >= limits.WINDOW_BYTES_MAX:
+                if len(peer.flying) + len(chosen) >= self._window.offers or size >= self._window.size:
                     break
         return chosen
 

@@ -552,13 +552,13 @@ _COMMAND: Final = (
          "Kiểm tra --url có trỏ đúng vào một nút không, và hai bên cùng phiên bản.", "Check that --url names a node, and that both are of one version."),
 )
 
-_ROWS: Final = (
-    *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
-    *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API,
-)
-
-CATALOGUE: Final[dict[str, Entry]] = {entry.code: entry for entry in _ROWS}
-assert len(CATALOGUE) == len(_ROWS), "a code stands in the table twice"
+CATALOGUE: Final[dict[str, Entry]] = {
+    entry.code: entry
+    for entry in (
+        *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
+        *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API,
+    )
+}
 
 
 class _Details(dict[str, str | int]):

@@ -74,6 +74,11 @@ class Refuse(Exception):
 
 
 def read(centre: str, offer: Offer) -> Reading:
+    """What an offer says: both signed things, and the consignment's statement.
+
+    Raises:
+        FormatError: the consignment cannot be read, so there is nothing to answer about.
+    """
     consignment_thing = Signed.from_wire(offer.consignment, bytes_max=SIGNED_BYTES_MAX)
     if consignment_thing.format != CONSIGNMENT.name:
         raise FormatError("format_other", found=consignment_thing.format, wanted=CONSIGNMENT.name)
@@ -89,6 +94,12 @@ def read(centre: str, offer: Offer) -> Reading:
 
 
 def open_offer(view: View, here: Here, reading: Reading) -> Opened:
+    """Judge an offer by the directory and clock of now, and open its header.
+
+    Raises:
+        NotNow: it cannot be judged or opened at present.
+        Refuse: the issuer's own bytes call for a refusal.
+    """
     if not here.clock_trusted:
         raise NotNow("clock")
     recipient = _recipient(view, here, reading)
@@ -119,6 +130,11 @@ def _recipient(view: View, here: Here, reading: Reading) -> Party:
 
 
 def issuer_of(view: View, reading: Reading) -> Party:
+    """The issuer, if the offer comes from its present host.
+
+    Raises:
+        NotNow: `issuer_unknown`, `record_stale`.
+    """
     party = view.directory.party(reading.consignment.issuer, at_ms=reading.consignment.created_ms)
     if party is None:
         raise NotNow("issuer_unknown")
@@ -209,6 +225,12 @@ def _header(reading: Reading, envelope: Envelope, header_key: bytes, judged_by: 
 
 
 def open_inline(opened: Opened) -> tuple[VerifiedBody, ...]:
+    """Hash and open the bodies that came inside the offer.
+
+    Raises:
+        NotNow: `body_damaged` (not the bytes that the envelope names).
+        Refuse: `part_mismatch` (the named bytes do not open).
+    """
     inline = opened.reading.offer.inline
     if len(inline) != len(opened.envelope.parts):
         raise NotNow("body_damaged")

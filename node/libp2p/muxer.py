@@ -81,12 +81,13 @@ class OneWriterYamux(Yamux):
         self.why_over = ""
         self._frames: Final = FrameQueue()
         self._watches: Final[dict[int, WindowWatch]] = {}
-        self._socket: Any = None
+        self.socket: Any = None
+        """The TCP socket under the connection."""
         self._on_over: Callable[[], None] = lambda: None
 
     def attach(self, socket: Any, on_over: Callable[[], None]) -> None:
         """The socket under this connection, and whom to tell when it is no longer usable."""
-        self._socket, self._on_over = socket, on_over
+        self.socket, self._on_over = socket, on_over
 
     @property
     def is_over(self) -> bool:
@@ -95,8 +96,8 @@ class OneWriterYamux(Yamux):
 
     def abort(self) -> None:
         """Close the socket under the library; the loop reads an end."""
-        if self._socket is not None:
-            self._socket.close()
+        if self.socket is not None:
+            self.socket.close()
 
     # --- what streams use ---------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class OneWriterYamux(Yamux):
         try:
             while True:
                 await self._frames.some()
-                await trio.lowlevel.wait_writable(self._socket)  # decide late what is most urgent
+                await trio.lowlevel.wait_writable(self.socket)  # decide late what is most urgent
                 await self._write_chunk(self._frames.take())
         except (IOException, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.why_over = self.why_over or type(error).__name__

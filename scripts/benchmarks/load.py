@@ -35,10 +35,11 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, and when it was complete."""
+    """One HTTP answer, when its request was begun, and when it was complete."""
 
     status: int
     content: bytes
+    begun: float
     at: float
 
 
@@ -143,15 +144,17 @@ def _request(method: str, path: str, *content: bytes, key: str = "") -> bytes:
 def submitting(papers: Papers, tally: Tally, *, uploads: bool = False) -> Script:
     """One client: a document after the other, for as long as it is asked."""
     while True:
-        begun = time.monotonic()
+        begun = 0.0
         if uploads:
             upload, submit = papers.two_steps()
-            _expect(200, (yield upload))
+            answer = yield upload
+            _expect(200, answer)
+            begun = answer.begun
         else:
             submit = papers.one_step()
         answer = yield submit
         _expect(201, answer)
-        tally.submitted[json.loads(answer.content)["id"]] = begun
+        tally.submitted[json.loads(answer.content)["id"]] = begun or answer.begun
 
 
 def listening(tally: Tally, cursor: str) -> Script:
@@ -215,8 +218,11 @@ class _Wire:
         self.socket.setblocking(False)
         self.unsent = memoryview(b"")
         self._pieces = bytearray()
+        self._begun = 0.0
 
     def send(self, request: bytes) -> None:
+        """Begin a request."""
+        self._begun = time.monotonic()
         self.unsent = memoryview(request)
         self.flush()
 
@@ -247,7 +253,7 @@ class _Wire:
             return None
         content = bytes(self._pieces[head + 4 : head + 4 + length])
         self._pieces.clear()
-        return Answer(int(lines[0].split()[1]), content, time.monotonic())
+        return Answer(int(lines[0].split()[1]), content, self._begun, time.monotonic())
 
 
 class Drive:

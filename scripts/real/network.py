@@ -279,17 +279,17 @@ def stop_left_over(folder: Path) -> list[str]:
     """End the nodes that an earlier run left in this folder; exactly the processes it noted. Their names."""
     stopped = []
     for note in sorted(folder.glob("*/pid")):
-        pid, born = (int(word) for word in note.read_text().split())
-        if born(pid) == born:
+        pid, when = (int(word) for word in note.read_text().split())
+        if born(pid) == when:
             os.kill(pid, signal.SIGTERM)
-            wait_until(f"{note.parent.name} stopped", partial(_is_gone, pid, born), STOP_S)
+            wait_until(f"{note.parent.name} stopped", partial(_is_gone, pid, when), STOP_S)
             stopped.append(note.parent.name)
         note.unlink()
     return stopped
 
 
-def _is_gone(pid: int, born: int) -> bool:
-    return born(pid) != born
+def _is_gone(pid: int, when: int) -> bool:
+    return born(pid) != when
 
 
 def born(pid: int) -> int:

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_or_doubled_when_sender_and_recipient_are_killed(tmp_path: Path) -> None:
     ran = subprocess.run(
         ["scripts/faults", "kill", "--rounds", str(ROUNDS), "--folder", str(tmp_path / "network")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from random import Random
 from typing import Any
 
@@ -14,6 +14,8 @@ from libp2p.crypto.ed25519 import Ed25519PrivateKey
 from libp2p.crypto.keys import PublicKey
 from libp2p.crypto.x25519 import create_new_key_pair as new_noise_key
 from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.exceptions import IOException
 from libp2p.peer.id import ID
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -60,14 +62,9 @@ class Forger(Ed25519PrivateKey):
 
 async def dial(host: Any, target: Place) -> Any:
     """As a stranger with the unmodified library; None when it got no connection."""
-    with trio.move_on_after(10):
-        try:
-            return await host.get_network()._dial_addr_single_attempt(
-                Multiaddr(target.address), ID.from_string(target.peer_id)
-            )
-        except Exception:  # the library's many ways to say no
-            return None
-    return None
+    address = Multiaddr(target.address)
+    with trio.fail_after(10), suppress(BaseLibp2pError):
+        return await host.get_network()._dial_addr_single_attempt(address, ID.from_string(target.peer_id))
 
 
 def noise_of(seed: bytes) -> dict[TProtocol, Any]:
@@ -83,6 +80,7 @@ async def test_plaintext_is_refused_even_from_an_admitted_key() -> None:
         plain = {PLAINTEXT_PROTOCOL_ID: InsecureTransport(identity_of(a.seed))}
         async with stock_host(a.seed, plain) as impostor:
             assert await dial(impostor, b) is None
+            await eventually(b.refusals)
         assert b.refusals() == ["handshake"]
         await still_works(a, b)
 
@@ -91,7 +89,7 @@ async def test_nobody_takes_an_identity_without_its_private_key() -> None:
     async with pair() as (a, b):
         await a.transport.drop(b.peer_id)
         await b.transport.disconnected(a.peer_id)
-        forger = Forger.from_bytes(identity_of(seed_of("forger")).private_key.to_bytes())
+        forger = Forger(identity_of(seed_of("forger")).private_key.impl)
         forger.victim = identity_of(a.seed).public_key
         security = noise_of(seed_of("forger"))
         security[NOISE].libp2p_privkey = forger
@@ -161,7 +159,7 @@ async def test_a_handler_with_a_bug_ends_one_stream_and_not_the_host() -> None:
         await stream.write(b"!")
         with expects("stream_broken", NetworkError):
             await read_all(stream)
-        assert "stream_failed" in b.lines.getvalue()
+        await eventually(lambda: "stream_failed" in b.lines.getvalue())
         stream = await a.transport.open_stream(b.peer_id, EXCHANGE)
         assert await exchange(stream, b"?echo") == b"echo"
 
@@ -212,17 +210,16 @@ async def test_a_peer_that_ignores_windows_is_let_go() -> None:
         b.transport.admit({a.peer_id: a.peer_id, c.peer_id: c.peer_id})
         async with guest(c.seed, b) as connection:
             await b.transport.connected(c.peer_id)
-            frame = struct.pack("!BBHII", 0, 0, 1, 1, 1 << 20) + bytes(1 << 20)
-            rest = struct.pack("!BBHII", 0, 0, 0, 1, 1 << 20) + bytes(1 << 20)
+            wishes = b"\x13/multistream/1.0.0\n" + bytes([len(BODY) + 1]) + BODY.encode() + b"\n"
+            await connection.secured_conn.write(struct.pack("!BBHII", 0, 0, 1, 1, len(wishes)) + wishes)
+            frame = struct.pack("!BBHII", 0, 0, 0, 1, 1 << 20) + bytes(1 << 20)
             sent = 0
-            with trio.fail_after(30):
-                try:
-                    while b.transport.is_connected(c.peer_id):
-                        await connection.secured_conn.write(rest if sent else frame)
-                        sent += 1 << 20
-                except Exception:  # the library's words for a connection that was closed
-                    await b.transport.disconnected(c.peer_id)
-            assert sent <= HELD_BYTES_MAX + (12 << 20), "what the sockets hold comes on top"
+            with trio.fail_after(30), suppress(IOException):
+                while b.transport.is_connected(c.peer_id):
+                    await connection.secured_conn.write(frame)
+                    sent += 1 << 20
+            await b.transport.disconnected(c.peer_id)
+            assert HELD_BYTES_MAX - (1 << 20) <= sent <= HELD_BYTES_MAX + (12 << 20), "what the sockets hold comes on top"
         assert "window_exceeded" in b.lines.getvalue()
         assert b.transport.is_connected(a.peer_id)
 
@@ -234,10 +231,11 @@ async def test_cancelled_writes_leave_the_connection_whole() -> None:
     chance = Random(4)
 
     async def slow(_centre: str, protocol: str, stream: ByteStream) -> None:
-        if protocol == EXCHANGE:
-            await echo("", "", stream)
-        while await stream.read(100_000):
+        while piece := await stream.read(100_000):
             await trio.sleep(0.001)
+            if protocol == EXCHANGE:
+                await stream.write(piece)
+        await stream.close()
 
     async with pair(slow) as (a, b):
         (connection,) = a.transport.connections()
@@ -327,7 +325,7 @@ async def test_the_kernel_hides_little_and_waits_for_nothing() -> None:
     async with pair() as (a, b):
         for place in (a, b):
             (connection,) = place.transport.connections()
-            options = connection.muxed.secured_conn.conn.read_writer.read_write_closer.stream._stream
+            options = connection.muxed.socket
             assert options.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == NOT_SENT_BYTES
             assert options.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert options.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -350,7 +348,7 @@ async def test_three_hundred_streams_one_after_the_other_leave_nothing_behind() 
 
 
 async def test_more_streams_than_one_peer_may_hold_are_refused_at_once() -> None:
-    async with pair(hold) as (a, b):
+    async with pair() as (a, b):
         opened: list[Libp2pStream] = []
         with trio.fail_after(5):
             while len(opened) < STREAMS_INBOUND_MAX:
@@ -359,7 +357,7 @@ async def test_more_streams_than_one_peer_may_hold_are_refused_at_once() -> None
                 await a.transport.open_stream(b.peer_id, BODY)
         for stream in opened:
             await stream.reset()
-        await eventually(lambda: not b.transport.connections()[0].muxed.streams)
+        await eventually(lambda: not b.transport.connections()[0].swarm_conn.streams)
         await (await a.transport.open_stream(b.peer_id, BODY)).reset()
 
 
@@ -472,7 +470,7 @@ async def test_silent_connections_do_not_keep_an_honest_peer_out() -> None:
             with trio.fail_after(3):
                 await a.transport.dial(b.peer_id, b.address)
         await still_works(a, b)
-        assert "silent" in b.refusals(), "the oldest gave place"
+        assert '"reason": "silent"' in b.lines.getvalue(), "the oldest gave place"
 
 
 # --- ends -------------------------------------------------------------------------------------

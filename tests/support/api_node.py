@@ -102,7 +102,7 @@ def config_of(folder: Path, **api: Any) -> Config:
         "data_dir": str(folder),
         "node": {"centre": CENTRE},
         "api": {"tcp": "127.0.0.1:0", **api},
-        "storage": {"disk_floor_bytes": 0, "reserve_bytes": 0},
+        "storage": {"disk_floor_bytes": 0},
     }
     return make_config(values, folder / "node.toml")
 

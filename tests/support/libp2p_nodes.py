@@ -7,7 +7,7 @@ others from its configuration. Their APIs are called without sockets.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ async def libp2p_nodes(folder: Path, tree: Tree) -> AsyncIterator[dict[str, ApiN
     with ExitStack() as closing:
         async with trio.open_nursery() as nursery:
             for code in tree.centres:
+                (folder / code).mkdir()  # a test's empty folder
                 nodes[code] = await nursery.start(partial(_run, folder / code, tree, code, addresses, closing))
             yield nodes
             nursery.cancel_scope.cancel()
@@ -43,14 +44,13 @@ async def _run(
     folder: Path,
     tree: Tree,
     code: str,
-    addresses: dict[str, tuple[str, ...]],
+    addresses: Mapping[str, tuple[str, ...]],
     closing: ExitStack,
     *,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
     centre, environment, metrics, lines = tree.centres[code], TreeEnvironment(), Metrics(), io.StringIO()
     log = make_log(LineSink(lines), environment)
-    folder.mkdir()
     store = create_store(folder, incarnation=key_seed(9, code)[:16])
     closing.callback(store.close)
     store.write(tuple(tree.imported().changes))

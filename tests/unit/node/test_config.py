@@ -203,7 +203,6 @@ def test_a_compulsory_key_is_missed() -> None:
         ({"api": {"limits": {"connections_max": 1.5}}}, "api.limits.connections_max", "config_type"),
         ({"delivery": {"expiry_default_days": 91}}, "delivery.expiry_default_days", "config_range"),
         ({"delivery": {"window_offers": 10**30}}, "delivery.window_offers", "config_range"),
-        ({"storage": {"disk_floor_bytes": 1}}, "storage.reserve_bytes", "config_range"),
         ({"metrics": {"loopback_port": 65_536}}, "metrics.loopback_port", "config_range"),
     ],
 )
