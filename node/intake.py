@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from node.environment import Environment
 from node.pump import Pump
@@ -30,6 +30,8 @@ from protocol.sending import DocumentAccepted, offer_bytes, remembered
 from protocol.step import Caller, Recorded, SealedPart, Submitted
 from storage.bodies import SMALL_BODY_BYTES_MAX
 from storage.store import Store
+
+R = TypeVar("R")
 
 VIETNAM: Final = dt.timezone(dt.timedelta(hours=7))
 """Dates of documents are local; there is no daylight saving time (DOMAIN §3)."""
@@ -105,7 +107,11 @@ class Intake:
         issuer, recipients = self._codes(submission)
         self._check(submission)
         request = self._request_digest(issuer, recipients, submission)
-        known = self._answered_before(caller, key, request, submission)
+        try:
+            known = self._answered_before(caller, key, request, submission)
+        except RequestError:  # told only when what it was read from is durable
+            await self._when_durable(None)
+            raise
         if known is not None:
             return await self._when_durable(known)
         try:
@@ -125,9 +131,9 @@ class Intake:
         finally:
             promise.give_back()
 
-    async def _when_durable(self, known: DocumentAccepted) -> DocumentAccepted:
+    async def _when_durable(self, known: R) -> R:
         """The first answer may still be on its way to the disk."""
-        accepted: DocumentAccepted = await self._pump.ask(Recorded(changes=(), why="repeat", reply=known))
+        accepted: R = await self._pump.ask(Recorded(changes=(), why="repeat", reply=known))
         return accepted
 
     # --- checks -------------------------------------------------------------------------------

@@ -119,7 +119,8 @@ class Papers:
             "issuer": self._issuer,
             "recipients": [self._recipient],
             "metadata": {
-                "type": "Công văn", "number": str(self._count), "notation": f"VPCP-{self._run}", "issued_on": "2026-11-22",
+                "type": "Công văn", "number": str(self._count), "notation": f"VPCP-{self._run}",
+                "issued_on": "2026-11-22",
                 "subject": "V/v đo tốc độ trục liên thông văn bản", "secrecy": "none",
                 "signers": [{"position": "Phó Chủ nhiệm", "name": "Nguyễn Văn A"}],
             },

@@ -160,15 +160,16 @@ class Story:
         tell("mọi tệp nhận được đúng từng byte (sha256)", "every file arrived bit by bit (sha256)")
 
     def _check_nothing_doubled(self) -> None:
-        """One consignment in each inbox, one folder at each recipient, one collect in each register."""
+        """One consignment in each inbox, one collect in each register, nothing left to take."""
         for agency in RECIPIENTS:
             api = host_of(self.network, agency).api()
             inbox = api.get("/v1/inbox", state="all", agency=agency)["items"]
+            left = api.get("/v1/inbox", agency=agency)["items"]
             api.close()
             register = read_register(self.folder / "received" / agency)
             collected = [row["consignment"] for row in register if row["event"] == "collected"]
-            if [item["consignment"] for item in inbox] != collected or len(collected) != 1:
-                raise Failed(f"{agency}: inbox {inbox}, collected {collected}")
+            if [item["consignment"] for item in inbox] != collected or len(collected) != 1 or left:
+                raise Failed(f"{agency}: inbox {inbox}, collected {collected}, left {left}")
         tell("không mất, không trùng", "nothing was lost, nothing was doubled")
 
     def _show_timeline(self) -> None:

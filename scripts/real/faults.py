@@ -93,7 +93,7 @@ def play(network: Network, rounds: int) -> Findings:
         for node in recipients:
             codes = [agency.code for agency in node.place.agencies]
             answers = ("--answers", ",".join(map(str, ANSWERS)))
-            desks.append(Desk(node, codes, network.folder / "received" / node.place.name, *answers))
+            desks.append(Desk(node, codes, network.folder / "received" / node.place.name, *answers, "--forget"))
             closing.callback(desks[-1].stop)
         load.start(CLIENTS, owed.is_enough)
         closing.callback(load.stop)
@@ -142,7 +142,7 @@ def _end(sender: RealNode, owed: Owed, load: Load) -> None:
 
     # What is still missing after this time, the checker names one by one.
     with contextlib.suppress(Failed):
-        wait_until("every answer is back", complete, DRAIN_S)
+        wait_until("every answer is back", complete, DRAIN_S, every_s=0.5)
 
 
 def run(folder: Path, rounds: int) -> bool:

@@ -177,10 +177,10 @@ class Network:
     def _reaches_all(self, node: RealNode) -> bool:
         api = node.api()
         try:
-            found: dict[str, Any] = api.get("/v1/node")
+            peers: list[dict[str, Any]] = api.get("/v1/peers")["items"]
         finally:
             api.close()
-        return int(found["peers_up"]) >= len(self.nodes) - 1
+        return sum(peer["state"] in {"up", "connected"} for peer in peers) >= len(self.nodes) - 1
 
     def stop(self) -> None:
         """Stop all nodes."""
@@ -266,13 +266,13 @@ def truc(*words: object) -> str:
 # --- processes and waiting ------------------------------------------------------------------
 
 
-def wait_until(what: str, look: Callable[[], bool], seconds: float) -> None:
+def wait_until(what: str, look: Callable[[], bool], seconds: float, *, every_s: float = LOOK_S) -> None:
     """Look again and again until it is so. Raises: Failed, when it is not so in time."""
     end = time.monotonic() + seconds
     while not look():
         if time.monotonic() > end:
             raise Failed(f"not within {seconds:.0f} s: {what}")
-        time.sleep(LOOK_S)
+        time.sleep(every_s)
 
 
 def stop_left_over(folder: Path) -> list[str]:

@@ -13,9 +13,10 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,11 +50,12 @@ class Register:
 class Software:
     """The desk of the agencies that the token speaks for."""
 
-    def __init__(self, api: Api, folder: Path, answers: Sequence[int], *, paused: bool) -> None:
+    def __init__(self, api: Api, folder: Path, answers: Sequence[int], *, paused: bool, forgetful: bool) -> None:
         self._api: Final = api
         self._folder: Final = folder
         self._answers: Final = answers
         self._paused: Final = paused
+        self._forgetful: Final = forgetful
         self._register: Final = Register(path=folder / "register.jsonl")
         self._done: Final[set[str]] = set()
         self._cursor = ""
@@ -109,20 +111,21 @@ class Software:
             os.fsync(file.fileno())
         return digest.hexdigest()
 
-    def _act(self, items: Iterable[Mapping[str, Any]]) -> None:
+    def _act(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Collect, then answer; repeated until the node has said yes to each."""
-        codes: tuple[str | int, ...] = ("collect", *self._answers)
+        codes: tuple[str | int, ...] = ("collect", *self._answers) if items else ()
         for code in codes:
             actions = [_action(item["consignment"], code) for item in items]
-            if not actions:
-                return
             request = {"actions": actions}
             outcomes = patiently(partial(self._api.post, "/v1/inbox/actions", request), PATIENCE_S)
             for action, outcome in zip(actions, outcomes["items"], strict=True):
                 if not outcome["ok"]:
                     raise SystemExit(f"{action}: {outcome['problem']}")
                 self._register.note("collected" if code == "collect" else "answered", **action)
-        self._done.update(item["consignment"] for item in items)
+        for item in items:
+            self._done.add(item["consignment"])
+            if self._forgetful:
+                shutil.rmtree(self._folder / item["consignment"])
 
 
 def _action(consignment: str, code: str | int) -> dict[str, Any]:
@@ -149,11 +152,12 @@ def main() -> None:
     parser.add_argument("--answers", default="3,4,5,6", help="statuses, in this order")
     parser.add_argument("--count", type=int, default=0, help="end after so many documents; 0: never")
     parser.add_argument("--pause", action="store_true", help="wait for a line on standard input before collecting")
+    parser.add_argument("--forget", action="store_true", help="remove the files of a document that was answered")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     api = Api(options.socket, options.token_file.read_text().strip())
     answers = [int(code) for code in options.answers.split(",") if code]
-    Software(api, options.folder, answers, paused=options.pause).run(options.count)
+    Software(api, options.folder, answers, paused=options.pause, forgetful=options.forget).run(options.count)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,9 @@ def caller(*agencies: str, system: bytes = SYSTEM, rights: Iterable[str] = ("sen
     return Caller(system=system, actor="kiểm thử", agencies=frozenset(agencies), rights=frozenset(rights))
 
 
-def submitted(issuer: str, recipients: Iterable[str], contents: Sequence[bytes] = (b"content",), **changes: Any) -> Submitted:
+def submitted(
+    issuer: str, recipients: Iterable[str], contents: Sequence[bytes] = (b"content",), **changes: Any
+) -> Submitted:
     """A document as the intake hands it to the step."""
     parts = tuple(sealed_part(content, index) for index, content in enumerate(contents))
     full = Submitted(
@@ -129,9 +131,7 @@ class Side:
         self.keys: Final = world.tree.centres[centre]
         self.disk: Final = Disk(Random(1))
         self.incarnation: Final = key_seed(1, f"{centre} incarnation")[:16]
-        self.store: Final[Store] = create_on(
-            self.disk.key_value(), self.disk.folder(), incarnation=self.incarnation
-        )
+        self.store: Final[Store] = create_on(self.disk.key_value(), self.disk.folder(), incarnation=self.incarnation)
         self.signers: dict[str, Signer] = {"": self.keys.signer}
         self.chance: Final = Random(f"entropy {centre}")
         self.changes: dict[str, Any] = {}
@@ -231,7 +231,11 @@ class Side:
         """The input of `answer`."""
         entry = self.box(consignment)
         request = hashlib.sha256(repr((consignment, code, sorted(more.items()))).encode()).digest()
-        fitting = {"caller": caller(entry.recipient), "key": key or f"answer {code} {len(entry.codes)}", "request": request}
+        fitting = {
+            "caller": caller(entry.recipient),
+            "key": key or f"answer {code} {len(entry.codes)}",
+            "request": request,
+        }
         return Answered(**{**fitting, "consignment": consignment, "code": code, **more})
 
     def offer(self, *consignments: bytes, centre: str = C) -> Step:
@@ -304,9 +308,7 @@ class World:
     ) -> Submission:
         """A document is owned by the issuer's node."""
         side = self.host(issuer)
-        given = submitted(
-            issuer, recipients, contents, **{"expires_ms": self.now_ms + 30 * DAY_MS, **changes}
-        )
+        given = submitted(issuer, recipients, contents, **{"expires_ms": self.now_ms + 30 * DAY_MS, **changes})
         step = side.do(given)
         assert isinstance(step.reply, DocumentAccepted)
         consignments = [entry for entry in side.all(Outgoing) if entry.envelope_id == step.reply.envelope_id]

@@ -196,9 +196,7 @@ def body_exchange() -> list[Row]:
         }
         for name, number, value in BODY_GOOD
     ]
-    bad = [
-        {"name": name, "role": role, "hex": frame.hex(), "error": code} for name, role, code, frame in BODY_BAD
-    ]
+    bad = [{"name": name, "role": role, "hex": frame.hex(), "error": code} for name, role, code, frame in BODY_BAD]
     return [*good, *bad]
 
 

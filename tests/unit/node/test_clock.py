@@ -38,7 +38,9 @@ async def test_a_clock_that_goes_steadily_is_believed(autojump_clock: MockClock)
     assert Watch(quality=0).clock.quality == 0
 
 
-@pytest.mark.parametrize(("by_ms", "trusted"), [(CLOCK_SKEW_MS, True), (MOVED, False), (-CLOCK_SKEW_MS, True), (-MOVED, False)])
+@pytest.mark.parametrize(
+    ("by_ms", "trusted"), [(CLOCK_SKEW_MS, True), (MOVED, False), (-CLOCK_SKEW_MS, True), (-MOVED, False)]
+)
 async def test_a_clock_that_moved_is_suspicious(autojump_clock: MockClock, by_ms: int, trusted: bool) -> None:
     watch = Watch()
     watch.environment.step_clock(by_ms)

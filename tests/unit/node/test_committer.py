@@ -21,7 +21,6 @@ from tests.support.delivery import C, World
 from tests.support.errors import expects
 
 
-
 def counted(name: str, value: int = 1, **more: Any) -> Step:
     """A step that makes a counter durable and says so."""
     return Step(changes=(Put(Counter(name=name, value=value)),), sends=(SendAck(C, name.encode()),), **more)
@@ -58,7 +57,9 @@ async def test_effects_leave_in_the_order_of_the_steps(autojump_clock: MockClock
     assert acks(bench) == [str(n) for n in range(50)]
 
 
-async def test_the_last_of_several_words_about_a_record_is_the_one_that_stays(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_the_last_of_several_words_about_a_record_is_the_one_that_stays(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     async with bench.running():
         for value in (1, 2, 3):
             ticket = bench.committer.hand_over(counted("a", value))
@@ -80,7 +81,9 @@ async def test_what_is_handed_over_during_a_batch_forms_the_next_one(autojump_cl
     assert bench.committer.backlog == 0
 
 
-async def test_a_step_without_changes_waits_for_the_batch_it_was_read_from(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_a_step_without_changes_waits_for_the_batch_it_was_read_from(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     async with bench.running():
         bench.committer.hand_over(counted("a"))
         await trio.sleep(0.001)  # the batch is on its way to the disk
@@ -91,13 +94,17 @@ async def test_a_step_without_changes_waits_for_the_batch_it_was_read_from(autoj
         assert bench.batches == 1, "it needs no batch of its own"
 
 
-async def test_a_step_without_changes_leaves_at_once_when_nothing_is_under_way(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_a_step_without_changes_leaves_at_once_when_nothing_is_under_way(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     ticket = bench.committer.hand_over(Step(sends=(SendAck(C, b"answer"),), reply=5))
     assert acks(bench) == ["answer"]
     assert await ticket.wait() == 5
 
 
-async def test_a_refusal_is_told_only_when_what_it_was_read_from_is_durable(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_a_refusal_is_told_only_when_what_it_was_read_from_is_durable(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     async with bench.running():
         bench.committer.hand_over(counted("a"))
         ticket = bench.committer.hand_over(Step(error=RequestError("key_reused")))
@@ -106,7 +113,9 @@ async def test_a_refusal_is_told_only_when_what_it_was_read_from_is_durable(auto
         assert acks(bench) == ["a"]
 
 
-async def test_what_an_effect_leads_to_waits_until_the_others_of_its_batch_are_out(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_what_an_effect_leads_to_waits_until_the_others_of_its_batch_are_out(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     def react(event: Any) -> None:
         if event == Settled(C, b"go"):
             bench.committer.hand_over(Step(sends=(SendAck(C, b"reaction"),)))
@@ -156,12 +165,16 @@ async def test_a_batch_takes_a_thousand_steps(autojump_clock: MockClock, bench: 
 
 
 @pytest.mark.parametrize("kind", ["body", "header", "thing", "statement"])
-async def test_a_batch_takes_eight_mebibytes_of_whatever_is_large(autojump_clock: MockClock, bench: Bench, kind: str) -> None:
+async def test_a_batch_takes_eight_mebibytes_of_whatever_is_large(
+    autojump_clock: MockClock, bench: Bench, kind: str
+) -> None:
     def large(n: int) -> Step:
         if kind == "body":
             return Step(changes=(PutBody(n.to_bytes(32, "big"), bytes(1024 * 1024)),))
         if kind == "header":
-            rows = [SealedHeader(envelope=(100 * n + m).to_bytes(32, "big"), sealed=bytes(128 * 1024)) for m in range(8)]
+            rows = [
+                SealedHeader(envelope=(100 * n + m).to_bytes(32, "big"), sealed=bytes(128 * 1024)) for m in range(8)
+            ]
             return Step(changes=tuple(Put(row) for row in rows))
         if kind == "thing":
             things = [Thing(digest=(100 * n + m).to_bytes(32, "big"), wire=bytes(64 * 1024)) for m in range(16)]
@@ -211,7 +224,9 @@ async def test_with_little_waiting_readers_go_on_at_once(autojump_clock: MockClo
 # --- signing -----------------------------------------------------------------------------------------
 
 
-async def test_one_signature_covers_all_statements_of_a_format_in_a_batch(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_one_signature_covers_all_statements_of_a_format_in_a_batch(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     statements = [b"one", b"two", b"three"]
     async with bench.running():
         for statement in statements:
@@ -229,7 +244,9 @@ async def test_one_signature_covers_all_statements_of_a_format_in_a_batch(autoju
 # --- large bodies that nobody needs any more ---------------------------------------------------------------
 
 
-async def test_files_of_bodies_that_lost_their_record_are_removed_after_the_batch(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_files_of_bodies_that_lost_their_record_are_removed_after_the_batch(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     bodies, digest = bench.side.store.bodies, bytes(32)
     writer = bodies.writer(bytes(16))
     writer.write(b"large")
@@ -276,7 +293,9 @@ async def test_a_failed_batch_fails_every_step_behind_it_too(autojump_clock: Moc
     assert [(line["code"], line["steps"]) for line in bench.logged("commit_failed")] == [("disk_full", 4)]
 
 
-async def test_a_read_only_node_takes_nothing_and_still_answers_from_the_disk(autojump_clock: MockClock, bench: Bench) -> None:
+async def test_a_read_only_node_takes_nothing_and_still_answers_from_the_disk(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
     async with bench.running():
         await bench.committer.hand_over(counted("before")).wait()
         await failed(bench)

@@ -26,7 +26,13 @@ def test_the_empty_cursor_stands_before_everything() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "AAAA", "\ud800", base64.urlsafe_b64encode(bytes(23)).decode(), base64.urlsafe_b64encode(bytes(16) + b"\xff" * 8).decode()],
+    [
+        "x",
+        "AAAA",
+        "\ud800",
+        base64.urlsafe_b64encode(bytes(23)).decode(),
+        base64.urlsafe_b64encode(bytes(16) + b"\xff" * 8).decode(),
+    ],
 )
 def test_what_the_node_never_gave_is_malformed(text: str) -> None:
     with expects("cursor_malformed", RequestError, field="after"):

@@ -120,9 +120,7 @@ def country() -> Country:
     return Country()
 
 
-async def test_a_document_of_middle_size_is_pulled_into_its_batch(
-    autojump_clock: MockClock, country: Country
-) -> None:
+async def test_a_document_of_middle_size_is_pulled_into_its_batch(autojump_clock: MockClock, country: Country) -> None:
     async with country.running():
         offer = country.offer(MIDDLE, b"small")
         (answer,) = await country.arrives(offer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from protocol.errors import RequestError, StoreError
 from protocol.exchange import NotNow
 from protocol.record import Put
 from protocol.records import Counter, Return
-from protocol.step import Alarm, Collected, OfferPutOff, Offering, Recorded, SendOffer, StateChanged
+from protocol.step import Alarm, Collected, Offering, OfferPutOff, Recorded, SendOffer, StateChanged
 from protocol.textid import to_text
 from tests.support.bench import Bench
 from tests.support.delivery import A, C, Forgery, World, caller, submitted
@@ -104,5 +105,5 @@ async def test_listeners_of_recorded_changes_hear_before_they_are_durable(autoju
     async with bench.running():
         await bench.pump.ask(RECORDED)
         await bench.pump.ask(Offering(centre=C, consignments=()))
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     assert heard == [True]

@@ -23,7 +23,7 @@ from protocol.records import Outgoing, Owed
 from protocol.staged import Staged
 from protocol.step import OfferPutOff, SendOffer, Settled
 from tests.support.bench import Bench
-from tests.support.delivery import A, B, C, World, receipt_of, returned, submitted
+from tests.support.delivery import B, C, World, receipt_of, returned, submitted
 
 
 class Desk:
@@ -42,7 +42,9 @@ class Desk:
     async def submit(self, key: str, recipient: str = "H38", **changes: Any) -> bytes:
         """A document is owned; its consignment."""
         before = {entry.consignment for entry in self.world.a.all(Outgoing)}
-        given = submitted("G22", [recipient], [key.encode()], key=key, **{"expires_ms": self.world.now_ms + DAY_MS, **changes})
+        given = submitted(
+            "G22", [recipient], [key.encode()], key=key, **{"expires_ms": self.world.now_ms + DAY_MS, **changes}
+        )
         await self.bench.pump.ask(given)
         (new,) = {entry.consignment for entry in self.world.a.all(Outgoing)} - before
         return new
@@ -86,7 +88,9 @@ async def test_a_full_window_moves_on_as_its_offers_are_answered(autojump_clock:
     desk = Desk()
     async with desk.running():
         for n in range(WINDOW_OFFERS_MAX + 3):
-            desk.bench.pump.put(submitted("G22", ["H38"], [b"%d" % n], key=str(n), expires_ms=desk.world.now_ms + DAY_MS))
+            desk.bench.pump.put(
+                submitted("G22", ["H38"], [b"%d" % n], key=str(n), expires_ms=desk.world.now_ms + DAY_MS)
+            )
         await trio.sleep(5)
         desk.bench.sent.clear()
         desk.sender.peer_up(C)

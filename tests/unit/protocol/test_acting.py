@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from protocol.acting import ReceiptMade
+from protocol.consignment import CONSIGNMENT
 from protocol.delivery import RecipientState
 from protocol.errors import RequestError
 from protocol.limits import DAY_MS, MINUTE_MS
 from protocol.receipt import RECEIPT, Receipt, verify_chain
 from protocol.record import Put
 from protocol.records import IN, Audit, Deadline, Due, Incoming, Journal, Link, Pair, Remembered, Return, Uncollected
-from protocol.consignment import CONSIGNMENT
 from protocol.signing import Ed25519Signer, Verifier
 from protocol.step import Collected, SendReturn, Settings, StateChanged, Step
 from protocol.textid import to_text
-from tests.support.delivery import A, B, C, SYSTEM, World, caller
+from tests.support.delivery import SYSTEM, A, B, C, World, caller
 from tests.support.errors import expects
 from tests.support.tree import TREE_READY_MS, Tree, entry_of, key_seed
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from protocol.body_exchange import ANSWER, FRAME_BYTES_MAX, REQUEST, BodyAsked, BodyGiven, ask, give, read_asked, read_given
+from protocol.body_exchange import (
+    ANSWER,
+    FRAME_BYTES_MAX,
+    REQUEST,
+    BodyAsked,
+    BodyGiven,
+    ask,
+    give,
+    read_asked,
+    read_given,
+)
 from protocol.errors import FormatError
 from protocol.framing import Decoder
 from protocol.limits import SEGMENT_BYTES

@@ -272,9 +272,7 @@ def test_a_header_that_does_not_fit_its_envelope_is_refused(world: World) -> Non
 
 
 def test_a_document_marked_secret_is_refused(world: World) -> None:
-    refused(
-        "secrecy_marked", "metadata.secrecy", Forgery(world=world, header={"metadata": metadata(secrecy="mat")})
-    )
+    refused("secrecy_marked", "metadata.secrecy", Forgery(world=world, header={"metadata": metadata(secrecy="mat")}))
 
 
 def test_metadata_that_no_clerk_may_write_is_refused(world: World) -> None:

@@ -333,9 +333,7 @@ def test_what_an_honest_peer_cannot_send_raises_an_alarm_and_waits_an_hour(world
     put_off(world, Forgery(world=world, envelope={"issuer": "G12"}).arrives(), "offer_mismatch", HOUR_MS, alarm=True)
     thing = thing_of(Forgery(world=world).make().envelope)
     bad = replace(thing, signatures=(replace(thing.signatures[0], signature=bytes(64)),)).to_wire()
-    put_off(
-        world, Forgery(world=world, offer={"envelope": bad}).arrives(), "signature_refused", HOUR_MS, alarm=True
-    )
+    put_off(world, Forgery(world=world, offer={"envelope": bad}).arrives(), "signature_refused", HOUR_MS, alarm=True)
     unreadable = Forgery(world=world).arrives()
     strange = sign("truc/envelope/1", b"\xc1", world.a.keys.signer).to_wire()
     unreadable = arrives(replace(unreadable.offer, envelope=strange))

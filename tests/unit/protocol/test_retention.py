@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from protocol.delivery import SenderState
+from protocol.draft import Draft
 from protocol.exchange import NotNow
 from protocol.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from protocol.record import Body, Put
@@ -31,7 +32,6 @@ from protocol.records import (
     Thing,
 )
 from protocol.retention import CLOCK_PAUSE_MS, acked, bring, deadlines, return_put_off, returns_due
-from protocol.draft import Draft
 from protocol.sending import document_subject
 from protocol.step import (
     Acked,
@@ -95,9 +95,7 @@ def test_nothing_expires_or_is_let_go_while_the_clock_is_suspicious(world: World
     world.later(31 * DAY_MS)
     reach(world.a, clock_trusted=False)
     assert world.a.out(sent.only).state == SenderState.QUEUED
-    assert world.a.all(Deadline) == [
-        Deadline(at_ms=world.now_ms + CLOCK_PAUSE_MS, what=Due.EXPIRE, subject=sent.only)
-    ]
+    assert world.a.all(Deadline) == [Deadline(at_ms=world.now_ms + CLOCK_PAUSE_MS, what=Due.EXPIRE, subject=sent.only)]
     world.later(CLOCK_PAUSE_MS)
     reach(world.a)
     assert world.a.out(sent.only).state == SenderState.EXPIRED_UNSENT
@@ -215,9 +213,7 @@ def test_a_refusal_that_we_received_is_not_one_that_we_owe(world: World) -> None
 @pytest.mark.parametrize(("asked", "meant"), [(0, SECOND_MS), (5_000, 5_000), (2**50, HOUR_MS)])
 def test_a_receipt_that_is_put_off_stays_owed_and_has_a_time(world: World, asked: int, meant: int) -> None:
     consignment, owed = owed_receipt(world)
-    step = world.c.do(
-        OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="record_stale", retry_ms=asked))
-    )
+    step = world.c.do(OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="record_stale", retry_ms=asked)))
     retry_ms = TREE_READY_MS + meant
     assert world.c.get(Return, "G22", consignment, 0) == replace(owed, retry_ms=retry_ms, waiting="record_stale")
     assert world.c.all(Deadline) == [Deadline(at_ms=retry_ms, what=Due.RETURN, subject=owed.thing)]

@@ -40,6 +40,7 @@ from protocol.records import Queued as QueuedCount
 from protocol.sealing import committed_header_key, open_all, open_header, vault_open
 from protocol.sending import (
     DocumentAccepted,
+    SenderEvent,
     content_key_context,
     document_subject,
     end,
@@ -49,11 +50,10 @@ from protocol.sending import (
     offer_bytes,
     urgency,
 )
-from protocol.sending import SenderEvent
 from protocol.signing import Ed25519Signer, Signed, Verifier
 from protocol.step import Offering, OfferPutOff, Queued, SendOffer, Settled, StateChanged, Step
 from protocol.textid import to_text
-from tests.support.delivery import A, B, C, SYSTEM, Side, World, caller, metadata, sealed_part, submitted
+from tests.support.delivery import SYSTEM, A, B, C, Side, World, caller, metadata, sealed_part, submitted
 from tests.support.errors import expects
 from tests.support.tree import TREE_READY_MS, entry_of, key_seed
 
@@ -77,9 +77,7 @@ def lock(world: World, code: str) -> None:
 def give_own_key(world: World, code: str) -> Ed25519Signer:
     signer = Ed25519Signer(key_seed(1, f"{code} own"))
     host = world.tree.agencies[code].host
-    world.publish(
-        world.tree.next_agency(code, keys=(entry_of(signer),)), world.tree.centres[host].signer
-    )
+    world.publish(world.tree.next_agency(code, keys=(entry_of(signer),)), world.tree.centres[host].signer)
     return signer
 
 
@@ -379,9 +377,7 @@ def test_sendings_that_came_to_nothing_do_not_count(world: World) -> None:
     first = numbered(world, ["H38"], "1")
     for state in (SenderState.REFUSED, SenderState.EXPIRED_UNSENT, SenderState.CANCELLED, SenderState.RECIPIENT_CLOSED):
         world.a.store.write([_put(replace(world.a.out(first.only), state=state))])
-        assert try_submit(
-            world.a, "G22", ["H38"], key="2", number_index=NUMBER, content=bytes(32)
-        ).changes, state
+        assert try_submit(world.a, "G22", ["H38"], key="2", number_index=NUMBER, content=bytes(32)).changes, state
     world.a.store.write([_put(replace(world.a.out(first.only), state=SenderState.ANSWERED, codes=(1, 2)))])
     assert try_submit(world.a, "G22", ["H38"], key="2", number_index=NUMBER, content=bytes(32)).changes
 
@@ -516,9 +512,7 @@ def test_after_a_move_the_consignment_is_due_at_the_new_host_under_a_new_number(
     entry = world.a.out(sent.only)
     assert step.sends == (SendOffer(B, sent.only),)
     assert (entry.centre, entry.number, entry.epoch, entry.unsure) == (B, 2, 2, True)
-    assert world.a.get(Journal, B, 2) == Journal(
-        centre=B, number=2, thing=entry.statement, consignment=sent.only
-    )
+    assert world.a.get(Journal, B, 2) == Journal(centre=B, number=2, thing=entry.statement, consignment=sent.only)
     assert (world.a.get(Pair, B).given, world.a.get(Pair, C).given) == (2, 1)
     assert (entry.recipient, entry.sequence) == ("H38", 1), "the queue is not re-keyed"
 

@@ -197,9 +197,7 @@ def test_a_chain_goes_on_under_another_incarnation(world: World, offered: bytes)
 # --- receipts after a move --------------------------------------------------------------------------
 
 
-def test_after_a_move_the_new_host_goes_on_with_the_chain_and_the_old_one_may_not(
-    world: World, offered: bytes
-) -> None:
+def test_after_a_move_the_new_host_goes_on_with_the_chain_and_the_old_one_may_not(world: World, offered: bytes) -> None:
     world.a.do(returned(receipt_of(world, offered)))
     world.move("H38", B)
     old_host = receipt_of(world, offered, code=3)

@@ -9,7 +9,7 @@ import pytest
 
 from node.pump import STEPS
 from protocol import step
-from protocol.step import NOTHING, Event, Here, Input, Send, Settled, SendAck, Settings, Step
+from protocol.step import NOTHING, Event, Here, Input, Send, SendAck, Settings, Settled, Step
 from tests.support.delivery import World
 
 
@@ -33,7 +33,7 @@ def test_sends_are_addressed_to_a_centre_and_never_to_a_stream() -> None:
 
 
 def test_nothing_says_nothing() -> None:
-    assert NOTHING == Step()
+    assert Step() == NOTHING
     assert (NOTHING.changes, NOTHING.sends, NOTHING.events, NOTHING.body_requests) == ((), (), (), ())
     assert (NOTHING.reply, NOTHING.error, NOTHING.deadline_ms) == (None, None, None)
 
