@@ -64,9 +64,11 @@ class Housekeeping:
 
     async def _partial_bodies(self) -> None:
         """Partly arrived bodies that no pull remembers; those of uploads are `node/uploads.py`'s."""
+        # Listed before the pulls are read: what begins in between has its record, and is not in the list.
+        tokens = await self._environment.run_body(self._store.bodies.partial_tokens)
         pulls = self._pump.view.records.scan(Pull, limit=UNDER_WAY_MAX)
         known = {pull_token(part.digest) for pull in pulls for part in pull.parts}
-        for token in await self._environment.run_body(self._store.bodies.partial_tokens):
+        for token in tokens:
             if token not in known and not token.startswith(TOKEN_MARK):
                 await self._environment.run_body(self._store.bodies.drop_partial, token)
 

@@ -236,6 +236,9 @@ class Peers:
         self._links.add(link)
         try:
             await link.run()
+        except Exception as error:  # noqa: BLE001  # the outermost frame of a link: one peer, not the node
+            log_failure(self._log, "link_failed", error, centre=centre)
+            link.why_over = "failed"
         finally:
             if self._links.remove(link):
                 self._sender.peer_down(centre)

@@ -24,6 +24,8 @@ OWED_MAX: Final = 256
 DRAIN_S: Final = 60
 EVENTS_WAIT_S: Final = 5
 EVENTS_PAGE: Final = 1_000
+EVENTS_PAUSE_S: Final = 0.1
+"""Between two looks for receipts under load, as software does that reads pages and not single events."""
 RECEIVE_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 48
 """Bytes of a document that make it unlike all others; a multiple of 3, so that base64 splits there."""
@@ -260,7 +262,17 @@ class _Wire:
 class Drive:
     """Clients at work for some seconds, then until all receipts are there."""
 
-    def __init__(self, path: Path, papers: Papers, *, clients: int = CLIENTS, uploads: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        papers: Papers,
+        *,
+        clients: int = CLIENTS,
+        uploads: bool = False,
+        events_pause_s: float = EVENTS_PAUSE_S,
+    ) -> None:
+        self._events_pause_s: Final = events_pause_s
+        self._next_look: tuple[float, bytes] | None = None
         self.tally: Final = Tally()
         self._selector: Final = selectors.DefaultSelector()
         self._scripts: Final[dict[_Wire, Script]] = {}
@@ -284,6 +296,17 @@ class Drive:
         Raises:
             LoadFailed: a request was refused, or receipts are missing a minute after the end.
         """
+        try:
+            self._submit(seconds, owed_max, pause_s, count_max)
+            while drain and (self.tally.owed or self._under_way()) and time.monotonic() < self.tally.ended + DRAIN_S:
+                self._turn(self.tally.ended + DRAIN_S, 0)
+        finally:
+            self._close()
+        if drain and self.tally.owed:
+            raise LoadFailed(f"{self.tally.owed} receipts are missing {DRAIN_S} s after the end")
+        return self.tally
+
+    def _submit(self, seconds: float, owed_max: int, pause_s: float, count_max: int) -> None:
         self.tally.started = time.monotonic()
         end = self.tally.started + seconds
         self._begin()
@@ -292,12 +315,6 @@ class Drive:
                 self._release(owed_max - self.tally.owed, now, pause_s)
             self._turn(end, pause_s)
         self.tally.ended = time.monotonic()
-        while drain and (self.tally.owed or self._under_way()) and time.monotonic() < self.tally.ended + DRAIN_S:
-            self._turn(self.tally.ended + DRAIN_S, 0)
-        self._close()
-        if drain and self.tally.owed:
-            raise LoadFailed(f"{self.tally.owed} receipts are missing {DRAIN_S} s after the end")
-        return self.tally
 
     def _add(self, path: Path, script: Script) -> _Wire:
         wire = _Wire(path)
@@ -330,6 +347,8 @@ class Drive:
 
     def _turn(self, end: float, pause_s: float) -> None:
         patience = min(max(0.0, end - time.monotonic()), pause_s / 4 if pause_s else 0.2)
+        if self._next_look is not None:
+            patience = self._look(patience)
         for key, _ in self._selector.select(patience):
             wire: _Wire = key.data
             if wire.unsent:
@@ -339,10 +358,23 @@ class Drive:
             if answer is not None:
                 self._go_on(wire, answer)
 
+    def _look(self, patience: float) -> float:
+        """Ask for events when it is time; how long the selector may wait until then."""
+        assert self._next_look is not None
+        at, request = self._next_look
+        left = at - time.monotonic()
+        if left > 0:
+            return min(patience, left)
+        self._next_look = None
+        self._listener.send(request)
+        return patience
+
     def _go_on(self, wire: _Wire, answer: Answer) -> None:
         before = len(self.tally.submitted)
         request = self._scripts[wire].send(answer)
-        if wire is not self._listener and len(self.tally.submitted) > before:
+        if wire is self._listener and self._events_pause_s:
+            self._next_look = (answer.at + self._events_pause_s, request)
+        elif wire is not self._listener and len(self.tally.submitted) > before:
             self._ready.append((wire, request))
         else:
             wire.send(request)

@@ -195,6 +195,7 @@ def _per_document(
     def each(name: str, label: str = "") -> float:
         return sum(now.since(then, name, label) for then, now in zip(before, after, strict=True)) / max(1, count)
 
+    names = [name for name in used if name != "load"]
     steps = each("truc_commit_steps_sum") / max(1e-9, each("truc_commit_steps_count"))
     return [
         (f"per document, all nodes: fsyncs {each('truc_fsyncs_total'):.3f} (ready: 0.3),"
@@ -203,8 +204,19 @@ def _per_document(
         f" signatures made {each('truc_signatures_total', 'sign'):.3f} (0.3),"
         f" verified {each('truc_signatures_total', 'verify'):.3f};"
         f" commits {each('truc_commits_total'):.3f} of {steps:.1f} steps"),
+        "commits per document: " + _each_node(names, before, after, "truc_commits_total", count)
+        + "; thread hops: " + _each_node(names, before, after, "truc_thread_hops_total", count)
+        + "; signatures made: " + _each_node(names, before, after, "truc_signatures_total", count),
         "CPU per document: " + ", ".join(f"{name} {1e3 * cpu / max(1, count):.2f} ms" for name, cpu in used.items()),
     ]
+
+
+def _each_node(
+    names: Sequence[str], before: Sequence[Counters], after: Sequence[Counters], series: str, count: int
+) -> str:
+    """One number per daemon."""
+    grown = [now.since(then, series) / max(1, count) for then, now in zip(before, after, strict=True)]
+    return ", ".join(f"{name} {value:.3f}" for name, value in zip(names, grown, strict=True))
 
 
 def _bare(bare: Mapping[str, Any], batch: int) -> str:
@@ -348,9 +360,9 @@ def latency_run(wish: Wish, size: int) -> Measured:
     """One client, one document at a time, on nodes that have nothing else to do."""
     with bed(wish, wish.nodes) as here:
         papers = here.papers(size)
-        Drive(here.a.socket, papers, clients=1).run(WARM_S, owed_max=1, pause_s=PAUSE_S)
+        Drive(here.a.socket, papers, clients=1, events_pause_s=0).run(WARM_S, owed_max=1, pause_s=PAUSE_S)
         effort = Effort.of(here.pids())
-        tally = Drive(here.a.socket, papers, clients=1).run(wish.seconds, owed_max=1, pause_s=PAUSE_S)
+        tally = Drive(here.a.socket, papers, clients=1, events_pause_s=0).run(wish.seconds, owed_max=1, pause_s=PAUSE_S)
         used = effort.end()
         late = tally.latencies_ms()
         bare = reference(
@@ -396,10 +408,12 @@ def peak_memory_run(wish: Wish) -> Measured:
                 0.6 * wish.seconds, owed_max=2 * QUEUED_MAX, count_max=QUEUED_MAX, drain=False
             )
             journey = _journey(here, wish.part_bytes, 0)
+            before = _settled(here)
             down.start()
             pids["c"] = down.pid
             down.wait_ready()
-            settled = _drain(here, len(tally.submitted), begun + wish.seconds)
+            time.sleep(max(10.0, begun + wish.seconds - time.monotonic()))
+            settled = _settled(here) - before
         spent = time.monotonic() - begun
         effort = replace_pid(effort, "c", down.pid)
         notes = (
@@ -415,15 +429,9 @@ def replace_pid(effort: Effort, name: str, pid: int) -> Effort:
     return replace(effort, pids={**effort.pids, name: pid}, before={**effort.before, name: 0.0})
 
 
-def _drain(here: Bed, count: int, until: float) -> int:
-    """Wait until the queue is settled, or time is up."""
-
-    def settled() -> int:
-        return int(Counters(_get(here.a, "/metrics").decode()).total("truc_consignments_settled_total"))
-
-    while settled() < count and time.monotonic() < until:
-        time.sleep(1)
-    return settled()
+def _settled(here: Bed) -> int:
+    """Consignments that the issuer's node has settled so far."""
+    return int(Counters(_get(here.a, "/metrics").decode()).total("truc_consignments_settled_total"))
 
 
 def _memory_found(here: Bed, watch: MemoryWatch, effort: Effort, seconds: float, notes: tuple[str, ...]) -> Measured:

@@ -73,13 +73,15 @@ class Owed:
     def look(self) -> int:
         """Ask; a node that is down is asked again later, and owes what it owed."""
         api = self._sender.api()
+        found = self.count
         try:
-            self.count = sum(api.get("/v1/node")["queued"].values())
+            found = sum(api.get("/v1/node")["queued"].values())
         except Unreachable:
             pass
         finally:
             api.close()
-        return self.count
+        self.count = found
+        return found
 
 
 def play(network: Network, rounds: int) -> Findings:
@@ -98,8 +100,9 @@ def play(network: Network, rounds: int) -> Findings:
         load.start(CLIENTS, owed.is_enough)
         closing.callback(load.stop)
         for number in range(rounds):
-            _strike(f"{number + 1}/{rounds} sender", sender, owed, load)
-            _strike(f"{number + 1}/{rounds} recipient", recipients[number % len(recipients)], owed, load)
+            for role, victim in (("sender", sender), ("recipient", recipients[number % len(recipients)])):
+                in_flight = _wait_for_traffic(network, owed, load)
+                _strike(f"round {number + 1}/{rounds} {role}", victim, in_flight)
         load.stop()
         _end(sender, owed, load)
         registers = [desk.folder for desk in desks]
@@ -109,22 +112,29 @@ def play(network: Network, rounds: int) -> Findings:
     )  # fmt: skip
 
 
-def _strike(about: str, victim: RealNode, owed: Owed, load: Load) -> None:
-    """Kill -9 at a moment when enough is under way, and start the node again."""
+def _wait_for_traffic(network: Network, owed: Owed, load: Load) -> int:
+    """Until all nodes are connected, enough is under way, and it moves; how much is. Raises: Failed."""
+    seen = [owed.look()]
 
     def enough() -> bool:
         if load.failures:
             raise Failed("; ".join(load.failures))
-        return owed.look() >= IN_FLIGHT_MIN
+        seen.append(owed.look())
+        moved = seen[-1] != seen[0]
+        return moved and seen[-1] >= IN_FLIGHT_MIN and network.reaches_all(network.nodes[0])
 
-    wait_until(f"{IN_FLIGHT_MIN} consignments in flight", enough, FLIGHT_S)
+    wait_until(f"{IN_FLIGHT_MIN} consignments in flight", enough, FLIGHT_S, every_s=0.01)
+    return seen[-1]
+
+
+def _strike(about: str, victim: RealNode, in_flight: int) -> None:
+    """Kill -9, and start the node again."""
     victim.kill()
     began = time.monotonic()
     victim.start()
     victim.wait_ready()
     back_s = time.monotonic() - began
-    print(f"faults: round {about}: {victim.place.name} killed with {owed.count} in flight, back in {back_s:.1f} s",
-          flush=True)  # fmt: skip
+    print(f"faults: {about}: {victim.place.name} killed with {in_flight} in flight, back in {back_s:.1f} s", flush=True)
 
 
 def _end(sender: RealNode, owed: Owed, load: Load) -> None:

@@ -172,9 +172,10 @@ class Network:
             node.truc("directory", "import", self.directory)
             node.wait_ready()
         for node in self.nodes:
-            wait_until(f"{node.place.name} connected", partial(self._reaches_all, node), READY_S)
+            wait_until(f"{node.place.name} connected", partial(self.reaches_all, node), READY_S)
 
-    def _reaches_all(self, node: RealNode) -> bool:
+    def reaches_all(self, node: RealNode) -> bool:
+        """Whether a node has a connection to every other."""
         api = node.api()
         try:
             peers: list[dict[str, Any]] = api.get("/v1/peers")["items"]

@@ -235,7 +235,7 @@ class World:
             self.verdict.objects(Sentence.BROKEN, f"a stream's task failed: {error!r}")
         for machine in self.machines.values():
             for line in machine.lines:
-                if line["event"] == "stream_failed":
+                if line["event"] in ("stream_failed", "link_failed"):
                     self.verdict.objects(Sentence.BROKEN, f"{machine.name}: {line}")
 
     def outcome(self) -> Outcome:

@@ -92,6 +92,8 @@ class Pipe:
         self.written = bytearray()
         self.was_closed = False
         self.was_reset = False
+        self.over: Final = trio.Event()
+        """Set when this end was reset."""
         self.stuck = False
         """Writing waits for ever."""
         self._held = bytearray()
@@ -133,6 +135,7 @@ class Pipe:
 
     async def reset(self) -> None:
         self.was_reset = True
+        self.over.set()
         self._wake()
         await trio.lowlevel.checkpoint()
 

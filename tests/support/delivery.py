@@ -189,7 +189,7 @@ class Side:
 
     def get(self, record: type, *key: Any) -> Any:
         """A durable record; absent ones fail the test."""
-        found = self.store.committed.get(record, *key)
+        found: Any = self.store.committed.get(record, *key)
         assert found is not None, f"no {record.__name__} under {key}"
         return found
 

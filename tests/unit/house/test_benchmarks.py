@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,7 +183,7 @@ class PaperNode:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
+        with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
             while request := lines.readline().decode():
                 length = 0
                 while (line := lines.readline()).strip():
@@ -219,9 +219,9 @@ def _reply(status: str, content: object) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@pytest.fixture()
-def place(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "s"
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "s"
 
 
 @pytest.mark.parametrize("uploads", [False, True])

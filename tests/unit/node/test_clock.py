@@ -33,7 +33,7 @@ class Watch:
 
 async def test_a_clock_that_goes_steadily_is_believed(autojump_clock: MockClock) -> None:
     watch = Watch()
-    await trio.sleep(100_000)
+    await trio.sleep(80_000)
     assert (watch.clock.trusted, watch.clock.quality) == (True, 1)
     assert Watch(quality=0).clock.quality == 0
 
@@ -53,11 +53,12 @@ async def test_a_clock_that_moved_is_suspicious(autojump_clock: MockClock, by_ms
 async def test_three_peers_that_agree_settle_the_matter(autojump_clock: MockClock) -> None:
     watch = Watch()
     watch.environment.step_clock(MOVED)
-    assert not watch.clock.trusted
+    seen = [watch.clock.trusted]
     watch.hear(0, 0)
-    assert not watch.clock.trusted, "two voices prove nothing"
+    seen.append(watch.clock.trusted)  # two voices prove nothing
     watch.hear(0, 10, CLOCK_SKEW_MS)
-    assert watch.clock.trusted
+    seen.append(watch.clock.trusted)
+    assert seen == [False, False, True]
     assert watch.clock.quality == 2
     assert watch.count("clock_believed") == 1
     await trio.sleep(HEARD_MS / 1000 + 1)
@@ -77,11 +78,11 @@ async def test_without_peers_a_moved_clock_is_believed_when_the_system_has_vouch
 ) -> None:
     watch = Watch()
     watch.environment.step_clock(MOVED)
-    assert not watch.clock.trusted
-    await trio.sleep(SETTLED_MS / 1000 - 1)
-    assert not watch.clock.trusted
-    await trio.sleep(7)
-    assert watch.clock.trusted
+    seen = [watch.clock.trusted]
+    for seconds in (SETTLED_MS / 1000 - 1, 7):
+        await trio.sleep(seconds)
+        seen.append(watch.clock.trusted)
+    assert seen == [False, False, True]
     doubtful = Watch(quality=0)
     doubtful.environment.step_clock(MOVED)
     assert not doubtful.clock.trusted

@@ -61,9 +61,8 @@ async def test_the_last_of_several_words_about_a_record_is_the_one_that_stays(
     autojump_clock: MockClock, bench: Bench
 ) -> None:
     async with bench.running():
-        for value in (1, 2, 3):
-            ticket = bench.committer.hand_over(counted("a", value))
-        await ticket.wait()
+        tickets = [bench.committer.hand_over(counted("a", value)) for value in (1, 2, 3)]
+        await tickets[-1].wait()
     assert bench.side.get(Counter, "a").value == 3
     assert bench.side.store.view.staged_count == 0
 
@@ -139,8 +138,8 @@ async def test_a_chain_of_reactions_does_not_grow_the_stack(autojump_clock: Mock
     bench.pump.listeners.append(react)
     async with bench.running():
         bench.committer.hand_over(Step(events=(Settled(C, b"go"),)))
-        while left[0]:
-            await trio.sleep(1)
+        await trio.sleep(1)
+    assert left == [0]
 
 
 async def test_whoever_waits_late_or_twice_gets_the_same(autojump_clock: MockClock, bench: Bench) -> None:
@@ -229,10 +228,12 @@ async def test_one_signature_covers_all_statements_of_a_format_in_a_batch(
 ) -> None:
     statements = [b"one", b"two", b"three"]
     async with bench.running():
-        for statement in statements:
-            ticket = bench.committer.hand_over(Step(changes=(ToSign(format=RECEIPT.name, statement=statement),)))
+        tickets = [
+            bench.committer.hand_over(Step(changes=(ToSign(format=RECEIPT.name, statement=statement),)))
+            for statement in statements
+        ]
         bench.committer.hand_over(Step(changes=(ToSign(format="truc/refusal/1", statement=b"no"),)))
-        await ticket.wait()
+        await tickets[-1].wait()
     things = [Signed.from_wire(row.wire, bytes_max=10_000) for row in bench.side.all(Thing)]
     assert {thing.statement for thing in things} == {*statements, b"no"}
     for thing in things:
@@ -285,7 +286,7 @@ async def test_a_failed_batch_fails_every_step_behind_it_too(autojump_clock: Moc
         for ticket in tickets:
             with expects("commit_failed", StoreError):
                 await ticket.wait()
-    assert bench.sent == bench.told == []
+    assert (bench.sent, bench.told) == ([], [])
     assert [error.code for error in bench.failures] == ["disk_full"]
     assert bench.side.store.view.staged_count == 0
     assert bench.pump.view.records.get(Counter, "b") is None

@@ -36,15 +36,19 @@ class Wire:
         self.dropped: list[bytes] = []
         self.times: list[int] = []
         fitting: dict[str, Any] = {
-            "on_up": lambda link, hello: (self.up.append(hello), self.links.promote(link)),
+            "on_up": self._heard_hello,
             "on_holding": lambda _centre, consignment: self.held.append(consignment),
             "on_dropped": lambda _centre, consignment: self.dropped.append(consignment),
             "on_time": lambda _centre, time_ms: self.times.append(time_ms),
         }
+        self.links: Links = Links()
         self.link = make_link(self.bench, centre, self.pipe, **{**fitting, **changes})
-        self.links = Links()
         self.links.add(self.link)
         self.bench.pump.send = self.links.route
+
+    def _heard_hello(self, link: Link, hello: Hello) -> None:
+        self.up.append(hello)
+        self.links.promote(link)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Wire]:
@@ -74,8 +78,7 @@ class Wire:
     async def ended(self) -> str:
         """Why the link is over."""
         with trio.fail_after(10_000):
-            while not self.pipe.was_reset:
-                await trio.sleep(0.05)
+            await self.pipe.over.wait()
         return self.link.why_over
 
 
@@ -87,9 +90,10 @@ async def test_hello_comes_first_with_what_is_durable(autojump_clock: MockClock)
         (hello,) = frames_in(C, wire.pipe.written)
         assert isinstance(hello, Hello)
         assert (hello.centre, hello.incarnation, hello.given, hello.held) == (C, wire.world.c.incarnation, 0, 0)
-        assert not wire.link.is_up
+        seen = [wire.link.is_up]
         await wire.hears(hello_of(A, given=5, time_ms=77))
-        assert wire.link.is_up
+        seen.append(wire.link.is_up)
+        assert seen == [False, True]
         assert wire.up == [hello_of(A, given=5, time_ms=77)] == [wire.link.hello]
         assert wire.times == [77]
         wire.link.send(SendHello(A, 9, 9))

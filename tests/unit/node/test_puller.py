@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from node.body_server import STREAMS_MAX, WRITE_S, BodyServer
 from node.loopback import EchoStream
 from node.puller import STALL_S, Puller, pull_token
+from node.tasks import start
 from protocol.body_exchange import BodyAsked, BodyGiven, ask, give, read_asked, read_given
 from protocol.envelope import PartRef
 from protocol.errors import FormatError, NetworkError
@@ -21,7 +22,7 @@ from protocol.exchange import Offer
 from protocol.framing import Decoder, encode_frame
 from protocol.limits import HELD_OFFERS_MAX, MIB
 from protocol.records import Incoming, Pull, Refused
-from protocol.step import OfferArrived, SendHolding, SendNotNow, SendReturn
+from protocol.step import OfferArrived, Send, SendHolding, SendNotNow, SendReturn
 from tests.sim.disk import CAPACITY_BYTES
 from tests.support.bench import Bench, Pipe
 from tests.support.delivery import A, B, C, Forgery, World, consignment_of, sealed_part
@@ -71,11 +72,17 @@ class Country:
             log=self.c.log,
         )
         self.c.pump.pull = self.puller.pull
-        self.asked: list[BodyAsked] = []
+        self.answered = trio.Event()
+        self.c.pump.send = self._sent
         self.serve: Any = None
         """Serves a stream instead of the real server."""
         self.opened = 0
         self._nursery: trio.Nursery | None = None
+
+    def _sent(self, send: Send) -> None:
+        self.c.sent.append(send)
+        if not isinstance(send, SendHolding):
+            self.answered.set()
 
     async def open_stream(self, centre: str, protocol: str) -> Half:
         assert (centre, protocol) == (A, "/truc/body/1.0.0")
@@ -95,7 +102,7 @@ class Country:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Country]:
         async with self.a.running(), self.c.running(), trio.open_nursery() as self._nursery:
-            await self._nursery.start(self.puller.run)
+            await start(self._nursery, self.puller.run)
             yield self
             self._nursery.cancel_scope.cancel()
 
@@ -108,10 +115,10 @@ class Country:
     async def arrives(self, offer: Offer) -> list[Any]:
         """What C answers, behind *holding*."""
         self.c.sent.clear()
+        self.answered = trio.Event()
         self.c.pump.put(OfferArrived(centre=A, offer=offer))
         with trio.fail_after(3_600):
-            while not [send for send in self.c.sent if not isinstance(send, SendHolding)]:
-                await trio.sleep(0.1)
+            await self.answered.wait()
         return [send for send in self.c.sent if not isinstance(send, SendHolding)]
 
 

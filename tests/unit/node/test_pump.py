@@ -57,7 +57,7 @@ async def test_sends_events_and_body_requests_leave_after_the_batch(autojump_clo
     offer = Forgery(world=world, contents=(bytes(200_000),), offer={"inline": ()}).arrives()
     async with bench.running():
         ticket = bench.pump.put(offer)
-        assert bench.pulls == bench.sent == seen == []
+        assert (bench.pulls, bench.sent, seen) == ([], [], [])
         await ticket.wait()
     assert [request.consignment for request in bench.pulls] == [bench.sent[0].consignment]  # type: ignore[union-attr]
     assert seen == [2]

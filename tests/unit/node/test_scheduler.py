@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from node.scheduler import DUE_MAX, SLEEP_MAX_S, Scheduler
+from node.tasks import start
 from protocol.delivery import SenderState
 from protocol.record import Put
 from protocol.records import Deadline, Due
@@ -21,7 +22,7 @@ from tests.support.delivery import World
 async def running(bench: Bench) -> AsyncIterator[Scheduler]:
     scheduler = Scheduler(bench.pump, bench.environment)
     async with bench.running(), trio.open_nursery() as nursery:
-        await nursery.start(scheduler.run)
+        await start(nursery, scheduler.run)
         yield scheduler
         nursery.cancel_scope.cancel()
 

@@ -46,7 +46,7 @@ class Desk:
             "G22", [recipient], [key.encode()], key=key, **{"expires_ms": self.world.now_ms + DAY_MS, **changes}
         )
         await self.bench.pump.ask(given)
-        (new,) = {entry.consignment for entry in self.world.a.all(Outgoing)} - before
+        (new,) = {bytes(entry.consignment) for entry in self.world.a.all(Outgoing)} - before
         return new
 
     async def offered(self, centre: str = C) -> list[bytes]:

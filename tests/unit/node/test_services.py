@@ -240,7 +240,7 @@ async def test_a_remembered_request_is_answered_on_a_full_disk_and_without_its_u
         desk.side.store.bodies.reserve(b"somebody else...", desk.side.store.bodies.free_bytes())
         assert await hand_in(desk, parts=parts) == first
         with expects("disk_full", StoreError):
-            await hand_in(desk, "other key")
+            await hand_in(desk, "other-key")
         unfinished = Upload(
             system=SYSTEM, upload_id="u3", total=9, taken=0, started_ms=1, wrapped_key=wrapped, token=bytes(16)
         )
@@ -369,7 +369,7 @@ async def test_refusals_in_a_batch_fall_with_what_they_were_read_from(autojump_c
         outcomes = await desk.services.act_all(caller("H38"), actions)
         again = await desk.services.act_all(caller("H38"), actions)
     assert [outcome.code for outcome in outcomes] == ["commit_failed", "commit_failed"]
-    assert [outcome.code for outcome in again][0] == "store_read_only"
+    assert again[0].code == "store_read_only"
     assert all(isinstance(outcome, TrucError) for outcome in outcomes)
 
 

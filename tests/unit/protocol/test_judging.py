@@ -161,7 +161,7 @@ def test_envelope_and_consignment_belong_together(world: World) -> None:
 @pytest.mark.parametrize("part", ["envelope", "consignment"])
 def test_what_was_made_in_the_future_waits(world: World, part: str) -> None:
     limit, beyond = TREE_READY_MS + CLOCK_SKEW_MS, TREE_READY_MS + CLOCK_SKEW_MS + 1
-    assert judged(Forgery(world=world, **{part: {"created_ms": limit}}))  # type: ignore[arg-type]
+    judged(Forgery(world=world, **{part: {"created_ms": limit}}))  # type: ignore[arg-type]
     not_now("clock", Forgery(world=world, **{part: {"created_ms": beyond}}))  # type: ignore[arg-type]
 
 
@@ -175,10 +175,10 @@ def test_what_was_made_too_long_ago_is_signed_again(world: World, part: str) -> 
     both[part]["created_ms"] = now_ms - SIGNED_AGE_MAX_MS - 1
     not_now("sign_again", Forgery(world=world, **both), now_ms=now_ms)  # type: ignore[arg-type]
     both[part]["created_ms"] = now_ms - SIGNED_AGE_MAX_MS
-    with pytest.raises((Refuse, NotNow)) as caught:
+    try:
         judged(Forgery(world=world, **both), now_ms=now_ms)  # type: ignore[arg-type]
-        raise NotNow("opened")
-    assert "sign_again" not in str(caught.value)
+    except (Refuse, NotNow) as other:
+        assert other.code != "sign_again"  # whatever else is wrong a year later
 
 
 def test_a_key_that_is_not_the_issuers_must_sign_again(world: World) -> None:
@@ -200,7 +200,7 @@ def test_a_wrong_signature_is_refused_belief(world: World, part: str) -> None:
 def test_an_expired_document_is_refused(world: World) -> None:
     at_the_moment = {"created_ms": TREE_READY_MS - 10, "expires_ms": TREE_READY_MS}
     refused("expired", "expires_ms", Forgery(world=world, envelope=at_the_moment))
-    assert judged(Forgery(world=world, envelope={**at_the_moment, "expires_ms": TREE_READY_MS + 1}))
+    judged(Forgery(world=world, envelope={**at_the_moment, "expires_ms": TREE_READY_MS + 1}))
 
 
 def test_too_many_parts_are_refused(world: World) -> None:
@@ -216,7 +216,7 @@ def test_an_envelope_that_breaks_its_own_rules_is_refused(world: World) -> None:
 def test_more_bytes_than_the_operator_takes_are_refused(world: World) -> None:
     size = sealed_size(len(b"content"))
     forgery = Forgery(world=world)
-    assert judged(forgery, settings=Settings(parts_bytes_max=size))
+    judged(forgery, settings=Settings(parts_bytes_max=size))
     refused("too_large", "parts", forgery, settings=Settings(parts_bytes_max=size - 1))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from protocol.consignment import CONSIGNMENT
-from protocol.delivery import SenderState
+from protocol.delivery import SenderEvent, SenderState
 from protocol.directory import RecordState
 from protocol.draft import Draft
 from protocol.envelope import ENVELOPE, HEADER, Lane
@@ -40,7 +40,6 @@ from protocol.records import Queued as QueuedCount
 from protocol.sealing import committed_header_key, open_all, open_header, vault_open
 from protocol.sending import (
     DocumentAccepted,
-    SenderEvent,
     content_key_context,
     document_subject,
     end,

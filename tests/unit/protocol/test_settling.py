@@ -106,14 +106,13 @@ def test_the_chain_goes_on_link_by_link(world: World, offered: bytes) -> None:
         things.append(receipt_of(world, offered, code=code))
         world.a.do(returned(things[-1]))
         seen.append((world.a.out(offered).state, world.a.out(offered).next_receipt))
-    S = SenderState
     assert seen == [
-        (S.ARRIVED, 1),
-        (S.COLLECTED, 2),
-        (S.ANSWERED, 3),
-        (S.ANSWERED, 4),
-        (S.ANSWERED, 5),
-        (S.ANSWERED, 6),
+        (SenderState.ARRIVED, 1),
+        (SenderState.COLLECTED, 2),
+        (SenderState.ANSWERED, 3),
+        (SenderState.ANSWERED, 4),
+        (SenderState.ANSWERED, 5),
+        (SenderState.ANSWERED, 6),
     ]
     entry = world.a.out(offered)
     assert (entry.codes, entry.head) == ((1, 100, 3, 5, 4, 4), things[-1].digest)
