@@ -182,12 +182,12 @@ class Peers:
             raise NetworkError("unreachable", centre=centre, reason="no_stream") from error
 
     def _failed(self, peer: Peer, error: NetworkError) -> None:
+        if self._has_link(peer):
+            return  # a failed dial of ours says nothing about the link that the peer has made
         reason = str(error.detail.get("reason", error.code))
-        if peer.hello is not None or peer.failures == 0:
+        if peer.failures == 0:
             self._log.info("peer_down", centre=peer.centre, code=error.code, reason=reason)
-        lived_s = (self._environment.monotonic_ms() - peer.since_ms) / 1000
-        peer.failures = 1 if peer.hello is not None and lived_s >= STEADY_S else peer.failures + 1
-        peer.hello = None
+        peer.failures += 1
         self._note(peer, "down", reason)
 
     async def _back_off(self, peer: Peer) -> None:
@@ -206,7 +206,13 @@ class Peers:
         await self._transport.connected(peer.centre)
         peer.wake.set()
 
+    def _has_link(self, peer: Peer) -> bool:
+        link = self._links.get(peer.centre)
+        return link is not None and link.is_up
+
     def _note(self, peer: Peer, state: str, reason: str) -> None:
+        if state != "up" and self._has_link(peer):
+            return
         peer.state, peer.reason, peer.since_ms = state, reason, self._environment.monotonic_ms()
 
     # --- living on a stream -------------------------------------------------------------------
@@ -243,9 +249,19 @@ class Peers:
             if self._links.remove(link):
                 self._sender.peer_down(centre)
                 self._returner.peer_down(centre)
+                self._down(centre, link.why_over)
         if link.told_twin:
             self._on_twin(centre)
         return link.why_over
+
+    def _down(self, centre: str, why: str) -> None:
+        """The link that counted is over, whoever opened it."""
+        peer = self._peers.get(centre)
+        if peer is not None:
+            lived_s = (self._environment.monotonic_ms() - peer.since_ms) / 1000
+            peer.failures = 0 if lived_s >= STEADY_S else peer.failures
+            peer.hello = None
+            self._note(peer, "connected" if self._transport.is_connected(centre) else "down", why)
 
     def _is_twin(self, link: Link, hello: Hello) -> bool:
         """A second store answers to the name of a peer that is alive at this moment (DECISIONS)."""

@@ -15,6 +15,7 @@ missing_packages() {  # missing_packages PYTHON prints the Debian packages that 
     local version
     version="$("$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')"
     command -v gcc >/dev/null || echo gcc libc6-dev
+    command -v curl >/dev/null || echo curl # the README's first document, and the test that follows it
     "$1" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
     "$1" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null \
         || echo "$version-dev"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from protocol import catalogue, errors
-from protocol.catalogue import CATALOGUE, Entry, Language, entry_of, next_step, text
+from protocol.catalogue import CATALOGUE, Language, entry_of, next_step, text
+from protocol.catalogue_entry import Entry
 from protocol.errors import Findings, FormatError, RequestError, TrucError, TrustError
 
 LANGUAGES: tuple[Language, ...] = ("vi", "en")
