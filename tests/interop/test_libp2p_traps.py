@@ -219,7 +219,7 @@ async def test_a_peer_that_ignores_windows_is_let_go() -> None:
                     await connection.secured_conn.write(frame)
                     sent += 1 << 20
             await b.transport.disconnected(c.peer_id)
-            assert HELD_BYTES_MAX - (1 << 20) <= sent <= HELD_BYTES_MAX + (12 << 20), "what the sockets hold comes on top"
+            assert HELD_BYTES_MAX - (1 << 20) <= sent <= HELD_BYTES_MAX + (12 << 20), "sockets hold some too"
         assert "window_exceeded" in b.lines.getvalue()
         assert b.transport.is_connected(a.peer_id)
 
@@ -242,7 +242,7 @@ async def test_cancelled_writes_leave_the_connection_whole() -> None:
         for _ in range(20):
             stream = await a.transport.open_stream(b.peer_id, BODY)
             with trio.move_on_after(chance.random() * 0.02) as cancelled:
-                while True:
+                while not cancelled.cancelled_caught:
                     await stream.write(bytes(300_000))
             assert cancelled.cancelled_caught
             await stream.reset()
