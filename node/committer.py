@@ -31,6 +31,9 @@ BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 BACKLOG_STEPS_MAX: Final = 4_000
 BACKLOG_BYTES_MAX: Final = 4 * BATCH_BYTES_MAX
 """Readers of peers pause above either; local callers wait for their own steps anyway."""
+GATHER_TURNS_MAX: Final = 24
+GATHER_QUIET_TURNS: Final = 6
+"""A request takes about five turns from the socket to its step; a turn without work costs 10 µs."""
 READ_ONLY_PROBE_S: Final = 10
 """How often a node that went read-only tries whether the disk takes a batch again."""
 
@@ -146,6 +149,7 @@ class Committer:
         task_status.started()
         while True:
             await self._wait_for_work()
+            await self._gather()
             batch = self._take_batch()
             if batch or self.read_only is not None:
                 await self._commit(batch)
@@ -158,6 +162,18 @@ class Committer:
         self._work = trio.Event()
         with trio.move_on_after(READ_ONLY_PROBE_S if self.read_only is not None else float("inf")):
             await self._work.wait()
+
+    async def _gather(self) -> None:
+        """Let tasks that are ready to run hand over what they have: no timer, only some turns of the
+        loop, and none when nobody brings anything. Without it a batch begins before the next document
+        of the same breath was made, and half of all batches hold one step."""
+        quiet = 0
+        for _turn in range(GATHER_TURNS_MAX):
+            before = len(self._waiting)
+            await trio.lowlevel.checkpoint()
+            quiet = 0 if len(self._waiting) > before else quiet + 1
+            if quiet >= GATHER_QUIET_TURNS:
+                return
 
     def _take_batch(self) -> list[Ticket]:
         batch: list[Ticket] = []

@@ -44,12 +44,15 @@ class Counting:
         environment: Environment,
         peer_states: Callable[[], dict[str, int]],
         free_bytes: Callable[[], int],
+        verifications: Callable[[], int],
     ) -> None:
+        """`verifications` tells how many public-key operations were done so far to verify."""
         self._metrics: Final = metrics
         self._records: Final = records
         self._environment: Final = environment
         self._peer_states: Final = peer_states
-        self._free_bytes: Final = free_bytes
+        self._verifications: Final = verifications
+        self._verified = 0
         pump.listeners.append(self._count)
         pump.after_batch.append(self._count_step)
         metrics.disk_free_bytes.set_function(free_bytes)
@@ -86,6 +89,9 @@ class Counting:
         self._metrics.receipts_made.labels(status=event.code or "01").inc()
 
     def _count_step(self, step: Step) -> None:
+        verified = self._verifications()
+        self._metrics.signatures.labels(operation="verify").inc(verified - self._verified)
+        self._verified = verified
         for send in step.sends:
             if isinstance(send, SendNotNow):
                 self._metrics.offers_deferred.labels(code=send.code).inc()

@@ -163,6 +163,7 @@ class Node:
             environment=environment,
             peer_states=self.peers.states,
             free_bytes=store.bodies.free_bytes,
+            verifications=lambda: self.verifier.operations,
         )
         self.housekeeping: Final = Housekeeping(pump=self.pump, store=store, environment=environment, log=log)
         reader = Reader(keyring.vault_key, store, environment)

@@ -8,6 +8,7 @@ of them does is its own module's business.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -150,8 +151,17 @@ def _start(path: Path, seams: Seams, logs: list[Log], closing: ExitStack) -> Non
         log.warning("not_joined", field="node.root_digest")
     made = _Made(settings_of(config), environment, transport, store, keyring, metrics, log)
     notify = Notifier(variables.get("NOTIFY_SOCKET", ""))
+    _settle_garbage_collection()
     trio.run(_live, made, config, seams.serve_api, notify)
     log.info("stopped", commit=store.head.commit)
+
+
+def _settle_garbage_collection() -> None:
+    """What start-up made stays for ever and need not be looked through again; steps and frames make
+    few cycles, and the default thresholds cost a tenth of the processor under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _live(made: _Made, config: Config, serve_api: ServeApi, notify: Notifier) -> None:

@@ -202,11 +202,18 @@ def test_a_reader_who_goes_away_is_no_fault() -> None:
 def test_ctrl_c_is_told_in_one_line(tmp_path: Path) -> None:
     with stranger(tmp_path, b"") as path:
         words = [sys.executable, "-m", "node.cli.main", "--lang", "en", "--socket", str(path), "node"]
-        with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            words, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+        ) as process:
             wait_until_connected(path)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=20)[1] == "Interrupted.\n"
     assert process.returncode == ExitCode.INTERRUPTED
+
+
+def hear_interrupts() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until_connected(path: Path) -> None:
