@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -202,18 +203,24 @@ def test_a_reader_who_goes_away_is_no_fault() -> None:
 def test_ctrl_c_is_told_in_one_line(tmp_path: Path) -> None:
     with stranger(tmp_path, b"") as path:
         words = [sys.executable, "-m", "node.cli.main", "--lang", "en", "--socket", str(path), "node"]
-        with subprocess.Popen(
-            words, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
-        ) as process:
+        with (
+            hearing_interrupts(),
+            subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process,
+        ):
             wait_until_connected(path)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=20)[1] == "Interrupted.\n"
     assert process.returncode == ExitCode.INTERRUPTED
 
 
-def hear_interrupts() -> None:
+@contextmanager
+def hearing_interrupts() -> Iterator[None]:
     """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until_connected(path: Path) -> None:
