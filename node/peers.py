@@ -185,7 +185,7 @@ class Peers:
         if self._has_link(peer):
             return  # a failed dial of ours says nothing about the link that the peer has made
         reason = str(error.detail.get("reason", error.code))
-        if peer.failures == 0:
+        if peer.failures == 0 and error.code != "link_over":  # that one was told when the link ended
             self._log.info("peer_down", centre=peer.centre, code=error.code, reason=reason)
         peer.failures += 1
         self._note(peer, "down", reason)
@@ -258,6 +258,7 @@ class Peers:
         """The link that counted is over, whoever opened it."""
         peer = self._peers.get(centre)
         if peer is not None:
+            self._log.info("peer_down", centre=centre, code="link_over", reason=why)
             lived_s = (self._environment.monotonic_ms() - peer.since_ms) / 1000
             peer.failures = 0 if lived_s >= STEADY_S else peer.failures
             peer.hello = None

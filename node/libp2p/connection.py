@@ -53,6 +53,15 @@ class Connection:
         """Streams can be opened."""
         return not self._closing and not self.muxed.is_over
 
+    @property
+    def why_over(self) -> str:
+        """Why it ended, in a word or two for the log."""
+        return self.muxed.why_over or ("let go" if self._closing else "closed by peer")
+
+    def retire(self) -> None:
+        """From now on it does not count; `close` follows in a task of its own."""
+        self._closing = True
+
     async def open_stream(self, protocol: str) -> Libp2pStream:
         """A new stream that speaks this protocol.
 

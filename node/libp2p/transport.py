@@ -274,6 +274,7 @@ class Libp2pTransport:
 
     def _let_go(self, connection: Connection) -> None:
         """Close a connection in the background; from now on it does not count."""
+        connection.retire()
         if self._nursery is not None and connection.swarm_conn is not None:
             self._nursery.start_soon(connection.close)
         else:
@@ -287,5 +288,5 @@ class Libp2pTransport:
             several.remove(connection)
             if not several:
                 del self._connections[connection.peer_id]
-            self._log.info("disconnected", centre=connection.centre, reason=connection.muxed.why_over)
+            self._log.info("disconnected", centre=connection.centre, reason=connection.why_over)
         self._changed.ring()

@@ -26,7 +26,7 @@ from protocol.step import OfferArrived, Send, SendHolding, SendNotNow, SendRetur
 from tests.sim.disk import CAPACITY_BYTES
 from tests.support.bench import Bench, Pipe
 from tests.support.delivery import A, B, C, Forgery, World, consignment_of, sealed_part
-from tests.support.errors import expects
+from tests.support.errors import expects, record
 
 MIDDLE = bytes(range(256)) * 1_000
 """Pulled, and kept in memory until its batch."""
@@ -229,18 +229,18 @@ async def test_bytes_that_the_issuer_signed_and_that_do_not_open_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("given", "code"),
+    ("given", "code", "reason"),
     [
-        (give(BodyGiven(code="busy")), "busy"),
-        (give(BodyGiven(code="body_gone")), "body_damaged"),
-        (give(BodyGiven(size=5)), "body_damaged"),
-        (encode_frame(1, b""), "body_damaged"),
-        (b"\xff\xff\xff\xff", "body_damaged"),
-        (b"", "busy"),
+        (give(BodyGiven(code="busy")), "busy", "busy"),
+        (give(BodyGiven(code="body_gone")), "body_damaged", "body_damaged"),
+        (give(BodyGiven(size=5)), "body_damaged", "body_size"),
+        (encode_frame(1, b""), "body_damaged", "frame_unknown"),
+        (b"\xff\xff\xff\xff", "body_damaged", "frame_too_large"),
+        (b"", "busy", "stream_ended"),
     ],
 )
 async def test_a_server_that_gives_nothing_puts_the_offer_off(
-    autojump_clock: MockClock, country: Country, given: bytes, code: str
+    autojump_clock: MockClock, country: Country, given: bytes, code: str, reason: str
 ) -> None:
     async def serve(_centre: str, stream: Half) -> None:
         await stream.read(2_000)
@@ -253,6 +253,8 @@ async def test_a_server_that_gives_nothing_puts_the_offer_off(
         for _ in range(2):
             (answer,) = await country.arrives(large_offer(country))
             assert answer.code == code
+        assert {line["code"] for line in country.c.logged("pull_failed")} == {reason}
+        record(reason)
 
 
 async def test_a_disk_without_room_is_told_before_the_first_byte(autojump_clock: MockClock, country: Country) -> None:
