@@ -9,7 +9,7 @@ admitted, from the directory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from node.metrics import Metrics
 from node.returner import Returner
 from node.sender import Sender
 from node.tasks import Ready, start
-from node.transport import ByteStream, Transport
+from node.transport import ByteStream, Refused, Transport
 from protocol import body_exchange, exchange
 from protocol.errors import NetworkError, TrucError
 from protocol.exchange import Hello
@@ -130,6 +130,10 @@ class Peers:
     def all(self) -> list[Peer]:
         """What is known about each peer, for `/v1/peers`."""
         return sorted(self._peers.values(), key=lambda peer: peer.centre)
+
+    def refused(self) -> Sequence[Refused]:
+        """Who was turned away of late, oldest first, with the reason."""
+        return self._transport.refused()
 
     def states(self) -> dict[str, int]:
         """How many peers are in each state."""

@@ -7,7 +7,8 @@ network of the simulator, and, for agencies of this very node, `node/loopback.py
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -50,6 +51,16 @@ Accept = Callable[[str, str, ByteStream], Awaitable[None]]
 peer opens; the stream is reset when it returns or raises."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Somebody who was turned away. `peer_id` is empty when the handshake did not get so far."""
+
+    peer_id: str
+    address: str
+    reason: str
+    time_ms: int
+
+
 class Transport(Protocol):
     """The network as one node sees it."""
 
@@ -64,6 +75,10 @@ class Transport(Protocol):
     def admit(self, peers: Mapping[str, str]) -> None:
         """From now on exactly these centres are admitted: centre code → peer id. Streams and
         connections of others are reset, at once and later."""
+        ...
+
+    def refused(self) -> Sequence[Refused]:
+        """Who was turned away of late, oldest first, a bounded number; for `/v1/peers`."""
         ...
 
     def opens_exchange(self, centre: str) -> bool:

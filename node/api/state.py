@@ -81,10 +81,20 @@ class PeerView(TypedDict):
     addresses: list[str]
 
 
+class RefusedView(TypedDict):
+    """Somebody who knocked and was not let in; `time` in milliseconds since 1970."""
+
+    peer_id: str
+    address: str
+    reason: str
+    time_ms: int
+
+
 class PeerList(TypedDict):
-    """All peers in the order of their centre codes."""
+    """All peers in the order of their centre codes, and who was turned away of late."""
 
     items: list[PeerView]
+    refused: list[RefusedView]
 
 
 @router.get("/node", responses=answers({200: NodeView}, 401, 403), operation_id="showNode")
@@ -108,7 +118,11 @@ async def peers(here: Here) -> JSONResponse:
         }
         for peer in here.node.peers.all()
     ]
-    answer: PeerList = {"items": items}
+    refused: list[RefusedView] = [
+        {"peer_id": one.peer_id, "address": one.address, "reason": one.reason, "time_ms": one.time_ms}
+        for one in here.node.peers.refused()
+    ]
+    answer: PeerList = {"items": items, "refused": refused}
     return JSONResponse(answer)
 
 

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from node.environment import Environment
 from node.logs import Log
 from node.metrics import Metrics
+from node.transport import Refused
 
 REFUSED_MAX: Final = 64
 """Remembered for `/v1/peers`; older ones are in the log."""
 SAY_AGAIN_MS: Final = 60_000
 """Whoever knocks every second is worth one line a minute."""
 SAID_MAX: Final = 1_024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Somebody who was turned away. `peer_id` is empty when the handshake did not get so far."""
-
-    peer_id: str
-    address: str
-    reason: str
-    time_ms: int
 
 
 class Admission:

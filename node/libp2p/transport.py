@@ -16,7 +16,7 @@ import trio
 
 from node.environment import Environment, RealEnvironment
 from node.libp2p.addresses import address_of, read_address
-from node.libp2p.admission import Admission, Refused
+from node.libp2p.admission import Admission
 from node.libp2p.connection import Connection, ours
 from node.libp2p.handshake import Handshakes, Secured
 from node.libp2p.host import make_host, protocol_name
@@ -26,7 +26,7 @@ from node.logs import Log, log_failure
 from node.metrics import Metrics
 from node.peer_id import peer_id_of
 from node.tasks import Bell, Ready, start
-from node.transport import Accept
+from node.transport import Accept, Refused
 from protocol import body_exchange, exchange
 from protocol.errors import NetworkError, TrucError
 

@@ -20,7 +20,7 @@ from node.logs import Log
 from node.main import Seams, run
 from node.metrics import Metrics
 from node.tasks import Ready
-from node.transport import Accept, ByteStream
+from node.transport import Accept, ByteStream, Refused
 from protocol.errors import NetworkError
 
 
@@ -33,6 +33,9 @@ class NullTransport:
 
     def admit(self, peers: Mapping[str, str]) -> None:
         return
+
+    def refused(self) -> list[Refused]:
+        return []
 
     def opens_exchange(self, centre: str) -> bool:
         return True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+from protocol.errors import NetworkError
 from tests.support.api_node import DOCUMENT, ApiNode
+from tests.support.libp2p import Place, eventually, running
 from tests.support.libp2p_nodes import libp2p_nodes
 from tests.support.tree import Tree
 
@@ -37,3 +40,17 @@ async def test_a_document_with_a_large_part_reaches_two_other_nodes(tmp_path: Pa
             page = (await sender.get(f"/v1/events?wait=30&after={cursor}")).json()
             cursor = page["next"]
             seen += [event["code"] for event in page["items"] if event["what"] == "status"]
+
+
+async def test_a_stranger_that_knocked_is_shown_with_the_reason(tmp_path: Path) -> None:
+    async with libp2p_nodes(tmp_path, Tree.make()) as nodes:
+        node, stranger = nodes["00.01.W00"], Place("stranger")
+        known = node.node.directory.find_centre("00.01.W00")
+        assert known is not None
+        async with running(stranger), await node.system("G22") as software:
+            stranger.transport.admit({"00.01.W00": known.value.peer_id})
+            with suppress(NetworkError):  # let go at once, or a moment after
+                await stranger.transport.dial("00.01.W00", node.node.settings.addresses[0])
+            await eventually(node.node.peers.refused)
+            refused = (await software.get("/v1/peers")).json()["refused"]
+        assert (stranger.peer_id, "not_admitted") in {(one["peer_id"], one["reason"]) for one in refused}

@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from node.tasks import Ready
-from node.transport import Accept
+from node.transport import Accept, Refused
 from protocol.errors import NetworkError, TrucError
 
 PROTOCOLS: Final = ("/truc/exchange/1.0.0", "/truc/body/1.0.0", "/truc/directory/1.0.0")
@@ -404,6 +404,9 @@ class MemoryTransport:
             if end.peer_id not in self._centres:
                 end.hang_up()
         self.notice()
+
+    def refused(self) -> list[Refused]:
+        return []
 
     def opens_exchange(self, centre: str) -> bool:
         return self.peer_id < self._peers[centre]
