@@ -18,12 +18,12 @@ from node.streams import StreamReader
 from node.transport import ByteStream
 from protocol.body_exchange import FRAME_BYTES_MAX, BodyAsked, BodyGiven, give, read_asked
 from protocol.errors import NetworkError
-from protocol.limits import KIB
 from protocol.records import Document, Outgoing
 from storage.store import BodySource, Store
 
-WRITE_BYTES: Final = 256 * KIB
-"""One read from the disk and one write to the stream; four of the transport's frames."""
+WRITE_BYTES: Final = 4 * 65_507
+"""One read from the disk and one write to the stream: four frames that each fill one message of the
+transport, and no fifth one for a rest."""
 WRITE_S: Final = 300
 """A peer that takes no piece for so long is given up."""
 STREAMS_MAX: Final = 8

@@ -115,75 +115,90 @@ class Node:
         self.log: Final = log
         self.verifier: Final = Verifier()
         self.clock: Final = ClockWatch(environment, log)
+        self.fatal: Final = Fatal()
+        self._node_record = b""
+        self._node_record_ms = 0
+        self._disk = (-DISK_EVERY_MS, False)
+        self._twins: set[str] = set()
         self.directory: Final = Directory(store.view, anchor=settings.anchor, verifier=self.verifier)
         self.pump: Final = Pump(view=View(records=store.view, directory=self.directory), here=self.here, log=log)
-        self.links: Final = Links()
-        self.pump.send = self.links.route
-        self.pump.committer = Committer(
-            store=store,
-            environment=environment,
-            signers=keyring.signers,
-            metrics=metrics,
-            log=log,
-            let_out=self.pump.let_out,
-            on_failure=self._commit_failed,
-        )
+        self.pump.committer = self._make_committer()
         self.sender: Final = Sender(self.pump, self.host_of, settings.window)
         self.returner: Final = Returner(self.pump, self.host_of)
         self.scheduler: Final = Scheduler(self.pump, environment)
+        self.links: Final = Links()
         self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)
-        self._node_record = b""
-        self._disk = (-DISK_EVERY_MS, False)
-        self._node_record_ms = 0
-        self._twins: set[str] = set()
-        self.fatal: Final = Fatal()
         self.puller: Final = Puller(
             pump=self.pump, store=store, transport=transport, environment=environment, metrics=metrics, log=log
         )
-        self.pump.pull = self.puller.pull
-        self.peers: Final = Peers(
-            own=settings.centre,
-            transport=transport,
-            links=self.links,
-            make_link=self._make_link,
-            body_server=BodyServer(pump=self.pump, store=store, environment=environment, metrics=metrics),
-            sender=self.sender,
-            returner=self.returner,
-            environment=environment,
-            metrics=metrics,
-            log=log,
-            backoff_max_s=settings.backoff_max_s,
-            on_hello=self._hello,
-            on_twin=self.twin_seen,
-        )
-        self.counting: Final = Counting(
-            pump=self.pump,
-            metrics=metrics,
-            records=store.committed,
-            environment=environment,
-            peer_states=self.peers.states,
-            free_bytes=store.bodies.free_bytes,
-            verifications=lambda: self.verifier.operations,
-        )
+        self.peers: Final = self._make_peers(transport)
+        self.counting: Final = self._make_counting()
         self.housekeeping: Final = Housekeeping(pump=self.pump, store=store, environment=environment, log=log)
-        reader = Reader(keyring.vault_key, store, environment)
-        self.services: Final = Services(
-            pump=self.pump,
-            intake=Intake(
-                pump=self.pump,
-                store=store,
-                directory=self.directory,
-                environment=environment,
-                promise=self.sender.promise,
-                expiry_default_days=settings.expiry_default_days,
-            ),
-            boxes=Boxes(pump=self.pump, store=store, reader=reader),
-            directory=self.directory,
-        )
+        self.services: Final = self._make_services()
         self.access: Final = Access(
             pump=self.pump, directory=self.directory, centre=settings.centre, entropy=environment.entropy
         )
         self.uploads: Final = Uploads(pump=self.pump, store=store, environment=environment, log=log)
+        self._bind()
+
+    def _make_committer(self) -> Committer:
+        return Committer(
+            store=self.store,
+            environment=self.environment,
+            signers=self.keyring.signers,
+            metrics=self.metrics,
+            log=self.log,
+            let_out=self.pump.let_out,
+            on_failure=self._commit_failed,
+        )
+
+    def _make_peers(self, transport: Transport) -> Peers:
+        return Peers(
+            own=self.settings.centre,
+            transport=transport,
+            links=self.links,
+            make_link=self._make_link,
+            body_server=BodyServer(
+                pump=self.pump, store=self.store, environment=self.environment, metrics=self.metrics
+            ),
+            sender=self.sender,
+            returner=self.returner,
+            environment=self.environment,
+            metrics=self.metrics,
+            log=self.log,
+            backoff_max_s=self.settings.backoff_max_s,
+            on_hello=self._hello,
+            on_twin=self.twin_seen,
+        )
+
+    def _make_counting(self) -> Counting:
+        return Counting(
+            pump=self.pump,
+            metrics=self.metrics,
+            records=self.store.committed,
+            environment=self.environment,
+            peer_states=self.peers.states,
+            free_bytes=self.store.bodies.free_bytes,
+            verifications=lambda: self.verifier.operations,
+        )
+
+    def _make_services(self) -> Services:
+        reader = Reader(self.keyring.vault_key, self.store, self.environment)
+        intake = Intake(
+            pump=self.pump,
+            store=self.store,
+            directory=self.directory,
+            environment=self.environment,
+            promise=self.sender.promise,
+            expiry_default_days=self.settings.expiry_default_days,
+        )
+        boxes = Boxes(pump=self.pump, store=self.store, reader=reader)
+        return Services(pump=self.pump, intake=intake, boxes=boxes, directory=self.directory)
+
+    def _bind(self) -> None:
+        """Where the pump's effects go."""
+        self.pump.send = self.links.route
+        self.pump.pull = self.puller.pull
         self.pump.after_batch.append(self._notice_directory)
         self.pump.when_recorded.append(self.directory.forget_parties)
 
