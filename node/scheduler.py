@@ -47,9 +47,12 @@ class Scheduler:
                 await self._sleep()
 
     def _due(self) -> tuple[tuple[int, int, bytes], ...]:
-        found = self._pump.view.records.scan(Deadline, limit=DUE_MAX)
-        now_ms = self._environment.now_ms()
-        self._next_ms = found[0].at_ms if found else 2**63
+        records, now_ms = self._pump.view.records, self._environment.now_ms()
+        first = records.scan(Deadline, limit=1)
+        self._next_ms = first[0].at_ms if first else 2**63
+        if self._next_ms > now_ms:
+            return ()  # asked with almost every document: nothing else is read
+        found = records.scan(Deadline, limit=DUE_MAX)
         return tuple((entry.at_ms, entry.what, entry.subject) for entry in found if entry.at_ms <= now_ms)
 
     async def _decide(self, due: tuple[tuple[int, int, bytes], ...]) -> None:
