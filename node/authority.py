@@ -31,7 +31,7 @@ from protocol.directory import (
     check,
 )
 from protocol.directory_file import write_file
-from protocol.directory_import import Imported, import_things
+from protocol.directory_import import Imported, Terms, import_things, with_pending_as_waiting
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.encoding import Format
 from protocol.entitlement import registrar as find_registrar
@@ -90,10 +90,16 @@ class Authority:
 
     def waiting(self, now_ms: int) -> Imported:
         """The whole tree judged anew: `rejected` names what still lacks something, and what."""
-        wires = [signed.to_wire() for signed in self._things.values()]
-        return import_things(
-            wires, Staged(), anchor=self.anchor, verifier=self._verifier, now_ms=now_ms, cache=RecordCache()
+        result = import_things(
+            [signed.to_wire() for signed in self._things.values()],
+            Staged(),
+            anchor=self.anchor,
+            verifier=self._verifier,
+            now_ms=now_ms,
+            cache=RecordCache(),
+            terms=Terms(joining_ms=0, as_of_ms=now_ms),
         )
+        return with_pending_as_waiting(result)
 
     # --- issuing ----------------------------------------------------------------------------
 
@@ -273,7 +279,8 @@ class Authority:
         self._take(fresh, now_ms)
 
     def _take(self, things: Iterable[Signed], now_ms: int) -> None:
-        """Believe what the rules believe. Dates of the book may run ahead of a slow clock."""
+        """Believe what the rules believe. Dates of the book may run ahead of a slow clock. An
+        endorsement is asked for always: how long nodes have known a code is not known here."""
         result = import_things(
             [signed.to_wire() for signed in things],
             self._records,
@@ -281,6 +288,7 @@ class Authority:
             verifier=self._verifier,
             now_ms=max(now_ms, self._book.last_ms),
             cache=RecordCache(),
+            terms=Terms(joining_ms=0, as_of_ms=max(now_ms, self._book.last_ms)),
         )
         self._records.stage(result.changes)
 

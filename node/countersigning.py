@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from protocol.court import signers_of
 from protocol.directory import (
     AGENCY_REQUEST,
     CENTRE_REQUEST,
@@ -23,7 +24,7 @@ from protocol.directory import (
     check,
     not_a_record,
 )
-from protocol.directory_import import import_things
+from protocol.directory_import import Terms, import_things
 from protocol.directory_view import WIRE_BYTES_MAX, DirectoryView, RecordCache
 from protocol.endorsement import agency_endorsers, centre_endorsers
 from protocol.entitlement import registrar as find_registrar
@@ -32,7 +33,6 @@ from protocol.errors import NotNow, TrucError
 from protocol.limits import SIGNATURES_MAX
 from protocol.signing import Signed, Signer, Verifier, countersign
 from protocol.staged import Staged
-from protocol.trust import signers_of
 
 
 def thing(wire: bytes) -> Signed:
@@ -82,7 +82,13 @@ def endorse(things: Sequence[bytes], signers: Sequence[Signer], now_ms: int) -> 
     first = min(roots, key=lambda signed: ROOT.decode(signed.statement).version)
     records = Staged()
     result = import_things(
-        things, records, anchor=first.digest, verifier=Verifier(), now_ms=now_ms, cache=RecordCache()
+        things,
+        records,
+        anchor=first.digest,
+        verifier=Verifier(),
+        now_ms=now_ms,
+        cache=RecordCache(),
+        terms=Terms(joining_ms=0, as_of_ms=now_ms),
     )
     records.stage(result.changes)
     view = DirectoryView(records)

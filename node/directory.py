@@ -3,7 +3,8 @@
 Obeys DESIGN §3 "Trust tree" and DECISIONS "Joining before gossip exists". Rules and reading
 are `protocol/trust.py` and `protocol/directory_view.py`; this facade binds them to the store's
 records, the configured trust anchor and one verifier. Nothing here writes: `take` returns
-changes that the pump commits. Gossip and reconciliation will call the same `take`.
+changes that the pump commits; so does `due`, to be called when pending versions come into force.
+Gossip and reconciliation call the same `take`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from protocol.court import Court
 from protocol.directory import NODE, NodeRecord, check
 from protocol.directory_file import read_file
-from protocol.directory_import import Imported, import_things
+from protocol.directory_import import Imported, Terms, import_things
+from protocol.directory_pending import Due, due_changes
 from protocol.directory_view import DirectoryView, RecordCache
-from protocol.entitlement import Purpose
+from protocol.entitlement import Purpose, begins_ms
 from protocol.errors import ConfigurationError
 from protocol.limits import CLOCK_SKEW_MS, DAY_MS, NODE_RECORD_VALID_MAX_MS
-from protocol.record import Records
+from protocol.record import Change, Put, Records
+from protocol.registrar_log import judge_fork
 from protocol.signing import Signed, Signer, Verifier, sign
 from protocol.step import Party
-from protocol.trust import Basis, Court, judge_statement
+from protocol.trust import Basis, judge_statement
 
 PARTIES_MAX: Final = 20_000
 """Remembered agencies; about 1 KB each. A node meets a few thousand correspondents."""
@@ -32,13 +36,21 @@ class Directory(DirectoryView):
 
     Besides everything of `DirectoryView` (`resolve agency find_agency state host_of
     agencies_hosted_by centre centre_of_peer peers node_record party thing root_digest`):
-    `take`, `take_file`, `judge`.
+    `take`, `take_file`, `take_fork`, `due`, `judge`.
     """
 
     def __init__(
-        self, records: Records, *, anchor: bytes, verifier: Verifier | None = None, cache: RecordCache | None = None
+        self,
+        records: Records,
+        *,
+        anchor: bytes,
+        verifier: Verifier | None = None,
+        cache: RecordCache | None = None,
+        own_centre: str | None = None,
     ) -> None:
+        """`own_centre`: the only one of which `agencies_hosted_by` will know; None keeps all."""
         assert len(anchor) == 32
+        self.own_centre: Final = own_centre
         super().__init__(records, cache)
         self._parties: dict[tuple[str, int | None], list[tuple[int, int, Party]]] = {}
         self.anchor: Final = anchor
@@ -66,13 +78,14 @@ class Directory(DirectoryView):
     def _unchanged_around(self, code: str, at_ms: int) -> tuple[int, int]:
         """The span around a moment in which the same versions and keys count: between the nearest
         moments at which any comparison in `protocol/entitlement.py` turns."""
-        agencies = [version.value for version in self.agency_versions(code)]
-        centres = [known.value for host in {record.host for record in agencies} for known in self.centre_versions(host)]
+        agencies = self.agency_versions(code)
+        hosts = {version.value.host for version in agencies}
+        centres = [version for host in hosts for version in self.centre_versions(host)]
         turns = [0, 2**63]
-        for created_ms in (*(record.created_ms for record in agencies), *(record.created_ms for record in centres)):
-            turns += [created_ms - CLOCK_SKEW_MS, created_ms + CLOCK_SKEW_MS]
-        keys = [entry for record in agencies for entry in record.keys]
-        keys += [entry for centre in centres for entry in (*centre.keys, *centre.sealing)]
+        for begin_ms in (*map(begins_ms, agencies), *map(begins_ms, centres)):
+            turns += [begin_ms - CLOCK_SKEW_MS, begin_ms + CLOCK_SKEW_MS]
+        keys = [entry for version in agencies for entry in version.value.keys]
+        keys += [entry for version in centres for entry in (*version.value.keys, *version.value.sealing)]
         for entry in keys:
             turns += [entry.from_ms - CLOCK_SKEW_MS, entry.from_ms, entry.until_ms]
         return max(turn for turn in turns if turn <= at_ms), min(turn for turn in turns if turn > at_ms)
@@ -86,19 +99,40 @@ class Directory(DirectoryView):
         if self.root_versions() and not self.was_accepted(self.anchor):
             raise ConfigurationError("root_digest_differs", field="root_digest")
 
-    def court(self, now_ms: int) -> Court:
+    def court(self, now_ms: int, *, clock_trusted: bool = True) -> Court:
         """What judging needs, at this moment."""
-        return Court(lookup=self, verifier=self.verifier, now_ms=now_ms, anchor=self.anchor)
-
-    def take(self, things: Iterable[bytes], now_ms: int) -> Imported:
-        """Judge signed things (wire bytes, any order); commit the result's `changes` in one step."""
-        return import_things(
-            things, self.records, anchor=self.anchor, verifier=self.verifier, now_ms=now_ms, cache=self.cache
+        return Court(
+            lookup=self, verifier=self.verifier, now_ms=now_ms, anchor=self.anchor, clock_trusted=clock_trusted
         )
 
-    def take_file(self, file: bytes, now_ms: int) -> Imported:
+    def take(self, things: Iterable[bytes], now_ms: int, *, clock_trusted: bool = True) -> Imported:
+        """Judge signed things (wire bytes, any order); commit the result's `changes` in one step."""
+        return import_things(
+            things,
+            self.records,
+            anchor=self.anchor,
+            verifier=self.verifier,
+            now_ms=now_ms,
+            cache=self.cache,
+            terms=Terms(clock_trusted=clock_trusted, own_centre=self.own_centre),
+        )
+
+    def take_file(self, file: bytes, now_ms: int, *, clock_trusted: bool = True) -> Imported:
         """As `take`, for the bytes of a `.truc` file. Raises: FormatError, as `read_file`."""
-        return self.take(read_file(file), now_ms)
+        return self.take(read_file(file), now_ms, clock_trusted=clock_trusted)
+
+    def take_fork(self, first: Signed, second: Signed, now_ms: int) -> tuple[Change, ...]:
+        """The changes that keep a proof of two things under one number; none if one is kept already.
+
+        Raises: as `registrar_log.judge_fork`.
+        """
+        fork = judge_fork(first, second, self.court(now_ms))
+        return () if fork == self.fork(fork.registrar, fork.generation) else (Put(fork),)
+
+    def due(self, now_ms: int, *, clock_trusted: bool, heard_ms: int | None) -> Due:
+        """Which pending versions come into force now, and when to ask again; as `due_changes`."""
+        court = self.court(now_ms, clock_trusted=clock_trusted)
+        return due_changes(self, court, own_centre=self.own_centre, heard_ms=heard_ms)
 
     def judge(
         self, signed: Signed, *, agency: str, purpose: Purpose, created_ms: int, now_ms: int, epoch: int | None = None

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from protocol.catalogue_api import ROWS as _API
 from protocol.catalogue_delivery import ROWS as _DELIVERY
+from protocol.catalogue_directory import ROWS as _RECONCILIATION
 from protocol.catalogue_entry import Entry
 from protocol.catalogue_entry import row as _row
 from protocol.errors import TrucError
@@ -424,9 +425,14 @@ _DIRECTORY: Final = (
     _row("trust", 403, "directory_epoch",
          "Số lần chuyển nơi lưu trữ của {code} là {found}, đã biết {known}: không tăng đúng.", "The hosting epoch of {code} is {found}, known is {known}: it did not grow with the host.",
          "Cơ quan đăng ký ký lại với số kế tiếp.", "The registrar signs again with the next epoch."),
-    _row("trust", 403, "directory_unendorsed",
-         "Khóa hoặc nơi lưu trữ của {code} thay đổi mà không có xác nhận bằng khóa của bản trước.", "Keys or host of {code} changed without an endorsement by a key of the version before.",
-         "Trung tâm hoặc cơ quan đang giữ khóa cũ ký xác nhận: truc authority sign.", "Have the holder of the old key endorse it: truc authority sign."),
+    _row("not_now", 503, "directory_pending",
+         "Khóa hoặc nơi lưu trữ của {code} thay đổi mà chưa có xác nhận bằng khóa của bản trước; 24 giờ sau mới có hiệu lực.",
+         "Keys or host of {code} changed without an endorsement by a key of the version before; it comes into force after 24 hours.",
+         "Nơi giữ khóa cũ xác nhận (truc authority sign) thì có hiệu lực ngay; nếu không phải do mình, báo ngay cho cấp trên của cơ quan đăng ký.",
+         "Endorsed by the holder of the old key (truc authority sign) it counts at once; if it was not meant, tell the body above the registrar now."),
+    _row("trust", 403, "directory_key_compromised",
+         "Bản ghi {code} được ký bằng khóa của {registrar} sau thời điểm khóa bị lộ.", "The record of {code} is signed with a key of {registrar} after that key was compromised.",
+         "Cơ quan đăng ký ký lại bằng khóa mới.", "The registrar signs it again with a new key."),
     _row("trust", 403, "directory_peer",
          "Bản ghi nút nêu định danh mạng khác với bản ghi trung tâm {centre}.", "The node record names another peer id than the record of centre {centre}.",
          "Đăng ký lại trung tâm với định danh mới.", "Register the centre with its new peer id."),
@@ -556,7 +562,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
     entry.code: entry
     for entry in (
         *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
-        *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API,
+        *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API, *_RECONCILIATION,
     )
 }
 

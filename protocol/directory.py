@@ -60,7 +60,8 @@ class Names:
 class KeyEntry:
     """A public key and when it counts: from `from_ms` to before `until_ms`, unless revoked.
 
-    A rotated key stays listed with its end, so that what it signed can still be verified.
+    A rotated key stays listed with its end, so that what it signed can still be verified. A revoked
+    key counts nowhere; `compromised_ms` says since when somebody else may have signed with it.
     """
 
     algorithm: Annotated[str, Meta(min_length=1, max_length=40), Key(1)]
@@ -68,6 +69,7 @@ class KeyEntry:
     from_ms: Annotated[TimeMs, Key(3)]
     until_ms: Annotated[TimeMs, Key(4)]
     revoked_ms: Annotated[TimeMs, Key(5)] = 0
+    compromised_ms: Annotated[TimeMs, Key(6)] = 0
     extensions: Extensions = field(default_factory=dict)
 
     @property
@@ -288,6 +290,7 @@ def _check_keys(entries: Iterable[KeyEntry], where: str, algorithm: str) -> None
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         _require(entry.from_ms < entry.until_ms, f"{at}.until_ms", "not after from_ms")
+        _require(entry.compromised_ms <= entry.revoked_ms, f"{at}.compromised_ms", "after revoked_ms")
         _check_key(entry, at, algorithm)
         ids.append(entry.key_id)
     _check_unique(ids, where)

@@ -1,97 +1,36 @@
-"""How accepted things become durable records, and how a heap of things is taken in.
+"""How a heap of things is taken in.
 
-Spec: `spec/directory.md` §6, `spec/trust.md` §7. Pure: the changes are returned, to be
-committed in one step. What is valid is kept, the rest is listed with its reason, and the order
-in which things lie in a file does not matter: they are judged by their dates, and what waits
-for another is tried again as long as something is accepted.
+Spec: `spec/trust.md` §7. Pure: the changes are returned, to be committed in one step. What is
+valid is kept, the rest is listed with its reason, and the order in which things lie in a file
+does not matter: they are judged by their dates, and what waits for another is tried again as
+long as something is accepted. What acceptance changes is `directory_changes.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from protocol.directory import FORMATS, AgencyRecord, CentreRecord, NodeRecord, RecordState, Root, not_a_record
-from protocol.directory_kinds import (
-    DirectoryAlias,
-    DirectoryFork,
-    DirectoryHistory,
-    DirectoryHosting,
-    DirectoryNumber,
-    DirectoryPeer,
-    DirectoryThing,
-    Subject,
-    VersionRef,
-)
+from protocol.checkpoint import CHECKPOINT, Checkpoint, check_checkpoint
+from protocol.court import Accepted, Court, Standing
+from protocol.directory import FORMATS, NodeRecord, Numbered, Root, not_a_record
+from protocol.directory_changes import changes_for, log_only
+from protocol.directory_pending import Ended, due_changes
 from protocol.directory_view import WIRE_BYTES_MAX, DirectoryView, RecordCache
+from protocol.encoding import Format
 from protocol.errors import FormatError, NotNow, TrucError, TrustError
-from protocol.limits import DIRECTORY_PASSES_MAX, DIRECTORY_VERSIONS_MAX
-from protocol.record import Change, Delete, Put, Records
+from protocol.limits import DIRECTORY_PASSES_MAX, JOINING_MS
+from protocol.record import Change, Put, Records
+from protocol.registrar_log import AcceptedCheckpoint, checkpoint_changes, fork_record, judge_checkpoint
 from protocol.signing import Signed, Verifier
 from protocol.staged import Staged
-from protocol.trust import Accepted, Court, judge
+from protocol.trust import judge
 
-# --- what an accepted thing changes ---------------------------------------------------------
+_READABLE: Final[dict[str, Format[Any]]] = {**FORMATS, CHECKPOINT.name: CHECKPOINT}
 
-
-def changes_for(accepted: Accepted, view: DirectoryView, now_ms: int) -> list[Change]:
-    """The records that make an accepted thing the version in force. `view` is the state before it."""
-    assert not accepted.already
-    digest = accepted.signed.digest
-    changes: list[Change] = [
-        Put(DirectoryThing(digest=digest, wire=accepted.signed.to_wire(), accepted_ms=now_ms)),
-        *_history(accepted, view),
-    ]
-    value = accepted.value
-    if isinstance(value, CentreRecord | AgencyRecord):
-        changes.append(
-            Put(
-                DirectoryNumber(
-                    registrar=value.registrar, generation=value.generation, number=value.number, digest=digest
-                )
-            )
-        )
-    if isinstance(value, CentreRecord):
-        changes += _centre_indexes(view, value)
-    elif isinstance(value, AgencyRecord):
-        changes += _agency_indexes(view, value)
-    return changes
-
-
-def _history(accepted: Accepted, view: DirectoryView) -> list[Change]:
-    """The new version goes to the head. Only node records, by which nothing is judged, are not kept."""
-    key = (int(accepted.subject), accepted.code)
-    before = view.records.get(DirectoryHistory, *key)
-    older = before.versions if before is not None else ()
-    changes: list[Change] = []
-    if accepted.subject is Subject.NODE:
-        changes, older = [Delete(DirectoryThing, (item.digest,)) for item in older], ()
-    newest = VersionRef(digest=accepted.signed.digest, created_ms=accepted.created_ms)
-    versions = (newest, *older)[:DIRECTORY_VERSIONS_MAX]
-    return [*changes, Put(DirectoryHistory(subject=key[0], code=key[1], versions=versions))]
-
-
-def _centre_indexes(view: DirectoryView, new: CentreRecord) -> list[Change]:
-    known = view.find_centre(new.code)
-    if known is not None and known.value.peer_id == new.peer_id:
-        return []
-    added: Change = Put(DirectoryPeer(peer_id=new.peer_id, centre=new.code))
-    return [added] if known is None else [Delete(DirectoryPeer, (known.value.peer_id, new.code)), added]
-
-
-def _agency_indexes(view: DirectoryView, new: AgencyRecord) -> list[Change]:
-    known = view.find_agency(new.code)
-    changes: list[Change] = []
-    if known is not None:
-        gone = set(known.value.aliases) - set(new.aliases)
-        changes += [Delete(DirectoryAlias, (alias, new.code)) for alias in sorted(gone)]
-        if known.value.host != new.host:
-            changes.append(Delete(DirectoryHosting, (known.value.host, new.code)))
-    if known is None or known.value.host != new.host:
-        changes.append(Put(DirectoryHosting(centre=new.host, code=new.code)))
-    live = new.state is not RecordState.CLOSED
-    return changes + [Put(DirectoryAlias(alias=alias, code=new.code, live=live)) for alias in new.aliases]
+_KEPT_IN_LOG: Final = frozenset({"directory_alias", "directory_epoch"})
+"""What a registrar signed and may not say: refused, and kept under its number for the log's sake."""
 
 
 # --- taking in many -------------------------------------------------------------------------
@@ -112,13 +51,33 @@ class Imported:
 
     changes: tuple[Change, ...]
     accepted: tuple[Accepted, ...]
+    """Records, in force or not: each says its standing."""
     already: int
     rejected: tuple[Rejected, ...]
+    checkpoints: tuple[AcceptedCheckpoint, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    """Waiting that was over, where things are taken in as of their dates."""
+    pending: tuple[Accepted, ...] = ()
+    """Those of `accepted` that wait for an endorsement, or for their day to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a heap is taken in; the default is that of a node."""
+
+    clock_trusted: bool = True
+    joining_ms: int = JOINING_MS
+    own_centre: str | None = None
+    """The centre whose agencies are listed by host; None lists all."""
+    as_of_ms: int | None = None
+    """Judge as a node that saw each thing on its date, and lived until this moment: for tools that
+    keep no store and for the off-line verifier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiting:
     order: tuple[Any, ...]
+    created_ms: int
     about: str
     subject: tuple[str, str]
     signed: Signed
@@ -128,11 +87,23 @@ class _Waiting:
 class _Import:
     """One import in progress: staged records, and things that still wait."""
 
-    def __init__(self, records: Records, cache: RecordCache, anchor: bytes, verifier: Verifier, now_ms: int) -> None:
+    def __init__(
+        self, records: Records, cache: RecordCache, anchor: bytes, verifier: Verifier, now_ms: int, terms: Terms
+    ) -> None:
         self.staged = Staged(records)
         self.view = DirectoryView(self.staged, cache)
-        self.court = Court(lookup=self.view, verifier=verifier, now_ms=now_ms, anchor=anchor)
+        self.terms = terms
+        self.court = Court(
+            lookup=self.view,
+            verifier=verifier,
+            now_ms=now_ms,
+            anchor=anchor,
+            clock_trusted=terms.clock_trusted,
+            joining_ms=terms.joining_ms,
+        )
         self.accepted: list[Accepted] = []
+        self.checkpoints: list[AcceptedCheckpoint] = []
+        self.ended: list[Ended] = []
         self.already = 0
         self.rejected: list[Rejected] = []
 
@@ -159,15 +130,16 @@ class _Import:
                 left.append(item)
                 continue
             try:
-                self._take(judge(item.signed, self.court))
+                self._take(item)
             except NotNow as error:
                 held.add(item.subject)
                 left.append(replace(item, error=error))
             except FormatError as error:
                 self._reject(item, error)
             except TrustError as error:
-                self._keep_fork(item, error)
-                left.append(replace(item, error=error))
+                if not self._kept_in_log(item, error):
+                    self._keep_fork(item, error)
+                    left.append(replace(item, error=error))
         return left
 
     def finish(self, left: list[_Waiting]) -> Imported:
@@ -175,55 +147,126 @@ class _Import:
         for item in left:
             assert item.error is not None
             self._reject(item, item.error)
+        if self.terms.as_of_ms is not None:
+            self._live_until(self.terms.as_of_ms)
         return Imported(
             changes=tuple(self.staged.changes),
             accepted=tuple(self.accepted),
             already=self.already,
             rejected=tuple(self.rejected),
+            checkpoints=tuple(self.checkpoints),
+            ended=tuple(self.ended),
+            pending=tuple(item for item in self.accepted if self._waits(item)),
         )
 
-    def _take(self, accepted: Accepted) -> None:
+    def progress(self) -> int:
+        """Grows as long as another round may accept something."""
+        return len(self.accepted) + len(self.checkpoints)
+
+    def _waits(self, item: Accepted) -> bool:
+        row = self.view.pending(item.subject, item.code) if item.standing is Standing.PENDING else None
+        return row is not None and row.digest == item.signed.digest
+
+    def _take(self, item: _Waiting) -> None:
+        court = self._court_at(item)
+        if item.signed.format == CHECKPOINT.name:
+            self._take_checkpoint(item.signed, court)
+            return
+        accepted = judge(item.signed, court)
         if accepted.already:
             self.already += 1
             return
-        self.staged.stage(changes_for(accepted, self.view, self.court.now_ms))
+        self.staged.stage(changes_for(accepted, self.view, court.now_ms, own_centre=self.terms.own_centre))
         self.accepted.append(accepted)
+
+    def _take_checkpoint(self, signed: Signed, court: Court) -> None:
+        value = CHECKPOINT.decode(signed.statement)
+        check_checkpoint(value)
+        accepted = judge_checkpoint(signed, value, court, previous=self._previous(value))
+        if accepted.already:
+            self.already += 1
+            return
+        self.staged.stage(checkpoint_changes(accepted, court.now_ms))
+        self.checkpoints.append(accepted)
+
+    def _previous(self, value: Checkpoint) -> Checkpoint | None:
+        known = self.view.thing(value.previous)
+        return CHECKPOINT.decode(known.statement) if known is not None and known.format == CHECKPOINT.name else None
+
+    def _court_at(self, item: _Waiting) -> Court:
+        """The court of this moment; or, as of the things' own dates, of the moment this one was made."""
+        if self.terms.as_of_ms is None:
+            return self.court
+        self._live_until(min(item.created_ms, self.terms.as_of_ms))
+        return replace(self.court, now_ms=min(item.created_ms, self.court.now_ms))
+
+    def _live_until(self, time_ms: int) -> None:
+        """Let pending versions come into force until this moment."""
+        next_ms: int | None = time_ms
+        while next_ms is not None and next_ms <= time_ms:
+            due = due_changes(self.view, replace(self.court, now_ms=time_ms), own_centre=self.terms.own_centre)
+            self.staged.stage(due.changes)
+            self.ended += due.ended
+            next_ms = due.next_ms
+
+    def _kept_in_log(self, item: _Waiting, error: TrustError) -> bool:
+        """Whether it is refused for good, and only fills its place in the registrar's log."""
+        if error.code not in _KEPT_IN_LOG:
+            return False
+        record: Numbered = FORMATS[item.signed.format].decode(item.signed.statement)
+        self.staged.stage(log_only(item.signed, record, self.view, self.court.now_ms))
+        self._reject(item, error)
+        return True
 
     def _reject(self, item: _Waiting, error: TrucError) -> None:
         self.rejected.append(Rejected(about=item.about, digest=item.signed.digest, error=error))
 
     def _keep_fork(self, item: _Waiting, error: TrustError) -> None:
         """The second thing under one number is kept as proof; it closes the generation to new things."""
-        value = FORMATS[item.signed.format].decode(item.signed.statement)
+        value = _READABLE[item.signed.format].decode(item.signed.statement)
         if error.code != "directory_fork" or isinstance(value, Root):
             return
-        if self.view.is_forked(value.registrar, value.generation):
+        if self.view.fork(value.registrar, value.generation) is not None:
             return
-        first = self.view.numbered(value.registrar, value.generation, value.number)
-        assert first is not None
-        fork = DirectoryFork(
-            registrar=value.registrar,
-            generation=value.generation,
-            number=value.number,
-            first=first,
-            second=item.signed.to_wire(),
-        )
-        self.staged.stage([Put(fork)])
+        digest = self.view.numbered(value.registrar, value.generation, value.number)
+        first = self.view.thing(digest) if digest is not None else None
+        assert first is not None, "what has a number is stored"
+        self.staged.stage([Put(fork_record(first, item.signed, value))])
 
 
 def import_things(
-    wires: Iterable[bytes], records: Records, *, anchor: bytes, verifier: Verifier, now_ms: int, cache: RecordCache
+    wires: Iterable[bytes],
+    records: Records,
+    *,
+    anchor: bytes,
+    verifier: Verifier,
+    now_ms: int,
+    cache: RecordCache,
+    terms: Terms | None = None,
 ) -> Imported:
     """Take in signed things in any order; nothing is written, the changes are in the result."""
-    run = _Import(records, cache, anchor, verifier, now_ms)
+    run = _Import(records, cache, anchor, verifier, now_ms, terms if terms is not None else Terms())
     left = run.read(wires)
     for patient in (True, False):
         for _ in range(DIRECTORY_PASSES_MAX):
-            before = len(run.accepted)
+            before = run.progress()
             left = run.round(left, patient=patient)
-            if len(run.accepted) == before:
+            if run.progress() == before:
                 break
     return run.finish(left)
+
+
+def with_pending_as_waiting(result: Imported) -> Imported:
+    """The result with what is pending among the rejected: for lists of what still lacks a signature."""
+    waiting = tuple(
+        Rejected(
+            about=f"{item.signed.format} {item.code}",
+            digest=item.signed.digest,
+            error=NotNow("directory_pending", code=item.code),
+        )
+        for item in result.pending
+    )
+    return replace(result, rejected=(*result.rejected, *waiting))
 
 
 def _waiting(signed: Signed) -> _Waiting:
@@ -232,22 +275,30 @@ def _waiting(signed: Signed) -> _Waiting:
     Raises:
         FormatError: `directory_format`, `format_newer`, or the statement cannot be read.
     """
-    form = FORMATS.get(signed.format)
+    form = _READABLE.get(signed.format)
     if form is None:
         raise not_a_record(signed.format)
     value = form.decode(signed.statement)
     code = about_code(value)
+    created_ms: int = value.from_ms if isinstance(value, NodeRecord) else value.created_ms
     if isinstance(value, Root):
         order: tuple[Any, ...] = (0, value.version, 0, 0, signed.digest)
     else:
-        created_ms = value.from_ms if isinstance(value, NodeRecord) else value.created_ms
         order = (1, created_ms, code.count("."), getattr(value, "number", 0), signed.digest)
-    return _Waiting(order=order, about=f"{signed.format} {code}".strip(), subject=(signed.format, code), signed=signed)
+    return _Waiting(
+        order=order,
+        created_ms=created_ms,
+        about=f"{signed.format} {code}".strip(),
+        subject=(signed.format, code),
+        signed=signed,
+    )
 
 
 def about_code(value: Any) -> str:
-    """The code that a directory statement is about; empty for the root."""
+    """The code that a directory statement is about; empty for the root; a checkpoint is about its registrar's."""
     if isinstance(value, Root):
         return ""
+    if isinstance(value, Checkpoint):
+        return value.registrar
     code: str = value.centre if isinstance(value, NodeRecord) else value.code
     return code

@@ -2,7 +2,8 @@
 
 Implements what `entitlement.py` and `trust.py` ask (`Lookup`), what steps ask
 (`step.Directory`), and the questions of API and CLI. Decoded records are remembered by
-digest, which never changes meaning. What enters the directory is `directory_import.py`.
+digest, which never changes meaning. A pending version counts nowhere here, except that locking,
+closing and revoking act at once. What enters the directory is `directory_import.py`.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from protocol.directory_kinds import (
     DirectoryHosting,
     DirectoryNumber,
     DirectoryPeer,
+    DirectoryPending,
     DirectoryThing,
     Subject,
+    VersionRef,
 )
-from protocol.entitlement import Known, Purpose, keys_of, state_of
+from protocol.entitlement import Known, Purpose, keys_of, revoked_ids, state_of
 from protocol.errors import RequestError, StoreError
-from protocol.limits import CLOCK_SKEW_MS, STATEMENT_BYTES_MAX
+from protocol.limits import CLOCK_SKEW_MS, DIRECTORY_WIRE_BYTES_MAX
 from protocol.record import Records
 from protocol.signing import Signed
 from protocol.step import Party
 
-WIRE_BYTES_MAX: Final = 2 * STATEMENT_BYTES_MAX
+WIRE_BYTES_MAX: Final = DIRECTORY_WIRE_BYTES_MAX
 """A directory statement with its signatures."""
 
 AGENCY_PAGE: Final = 1_000
@@ -77,15 +80,40 @@ class DirectoryView:
 
     def root_versions(self) -> Sequence[Known[Root]]:
         """Roots, newest first."""
-        return self._versions(Subject.ROOT, "")
+        return self.versions(Subject.ROOT, "")
 
     def centre_versions(self, code: str) -> Sequence[Known[CentreRecord]]:
         """Versions of a centre's record, the one in force first; empty when unknown."""
-        return self._versions(Subject.CENTRE, code)
+        return self.versions(Subject.CENTRE, code)
 
     def agency_versions(self, code: str) -> Sequence[Known[AgencyRecord]]:
         """Versions of an agency's record by primary code, the one in force first; empty when unknown."""
-        return self._versions(Subject.AGENCY, code)
+        return self.versions(Subject.AGENCY, code)
+
+    def pending_centre(self, code: str) -> Known[CentreRecord] | None:
+        """The version of a centre's record that waits for its endorsement or its day."""
+        return self.pending_version(Subject.CENTRE, code)
+
+    def pending_agency(self, code: str) -> Known[AgencyRecord] | None:
+        """The version of an agency's record that waits for its endorsement or its day."""
+        return self.pending_version(Subject.AGENCY, code)
+
+    def pending_version(self, subject: Subject, code: str) -> Known[Any] | None:
+        """As the two above."""
+        row = self.pending(subject, code)
+        return None if row is None else Known(self.cache.value(self.records, row.digest), row.digest)
+
+    def pending(self, subject: Subject, code: str) -> DirectoryPending | None:
+        """What is pending for a record, and since when this node knows."""
+        return self.records.get(DirectoryPending, int(subject), code)
+
+    def all_pending(self, *, after: tuple[int, str] | None = None, limit: int = AGENCY_PAGE) -> list[DirectoryPending]:
+        """A page of everything that is pending, by subject and code."""
+        return self.records.scan(DirectoryPending, after=after or (), limit=limit)
+
+    def history(self, subject: Subject, code: str) -> DirectoryHistory | None:
+        """Which versions of a record are known, and since when the code is."""
+        return self.records.get(DirectoryHistory, int(subject), code)
 
     def node_record(self, centre: str) -> Known[NodeRecord] | None:
         """The newest node record of a centre; whether it is still valid is for the reader to see."""
@@ -104,9 +132,9 @@ class DirectoryView:
         found = self.records.get(DirectoryNumber, registrar, generation, number)
         return None if found is None else found.digest
 
-    def is_forked(self, registrar: str, generation: int) -> bool:
-        """The registrar was proved to have signed two things under one number."""
-        return self.records.get(DirectoryFork, registrar, generation) is not None
+    def fork(self, registrar: str, generation: int) -> DirectoryFork | None:
+        """The proof that the registrar signed two things under one number of this generation."""
+        return self.records.get(DirectoryFork, registrar, generation)
 
     # --- agencies ---------------------------------------------------------------------------
 
@@ -126,8 +154,8 @@ class DirectoryView:
         return found.value
 
     def state(self, code: str) -> RecordState:
-        """The state that counts, self-locks included. Raises: as `agency`."""
-        return state_of(self.agency(code), self.lock(code))
+        """The state that counts, self-locks and pending versions included. Raises: as `agency`."""
+        return state_of(self.agency(code), self.lock(code), self.pending_agency(code))
 
     def resolve(self, text: str, *, field: str = "") -> AgencyRecord:
         """The agency that a primary code or alias, in either written form, names.
@@ -142,7 +170,7 @@ class DirectoryView:
         claims = {claim.code: claim.live for claim in self.records.scan(DirectoryAlias, text)}
         primary = self.find_agency(text)
         if primary is not None:
-            claims[text] = primary.value.state is not RecordState.CLOSED
+            claims[text] = self.state(text) is not RecordState.CLOSED
         live = [code for code, is_live in claims.items() if is_live]
         candidates = live or ([text] if text in claims else list(claims))
         if not candidates:
@@ -196,13 +224,18 @@ class DirectoryView:
         """The one centre, not closed, whose record in force names this peer id; None if none or two do."""
         rows = self.records.scan(DirectoryPeer, peer_id, limit=2)
         found = [self.centre(row.centre) for row in rows]
-        return found[0] if len(found) == 1 and found[0].state is not RecordState.CLOSED else None
+        return found[0] if len(found) == 1 and not self._is_closed(found[0]) else None
 
     def peers(self) -> list[CentreRecord]:
         """All centres that are not closed, in the order of their codes."""
         rows = self.records.scan(DirectoryHistory, int(Subject.CENTRE), limit=10_000)
         found = [self.cache.value(self.records, row.versions[0].digest) for row in rows]
-        return [record for record in found if record.state is not RecordState.CLOSED]
+        return [record for record in found if not self._is_closed(record)]
+
+    def _is_closed(self, centre: CentreRecord) -> bool:
+        """Closing acts at once, also inside a version that is pending."""
+        pending = self.pending_centre(centre.code)
+        return RecordState.CLOSED in {centre.state, centre.state if pending is None else pending.value.state}
 
     # --- things -----------------------------------------------------------------------------
 
@@ -227,10 +260,11 @@ class DirectoryView:
         record = shown.value
         speaking = keys_of(self, versions, Purpose.AGENCY, at_ms, epoch=epoch)
         hosting = keys_of(self, versions, Purpose.CENTRE, at_ms, epoch=epoch)
+        pending = self.pending_agency(code)
         return Party(
             code=code,
-            state=state_of(record, self.lock(code)).name.lower(),
-            successors=record.successors,
+            state=state_of(record, self.lock(code), pending).name.lower(),
+            successors=_successors(record, pending),
             centre=record.host,
             epoch=record.epoch,
             signers=speaking.keys,
@@ -242,25 +276,33 @@ class DirectoryView:
 
     def _sealing(self, centre: str, at_ms: int) -> tuple[bytes, bytes] | None:
         found = self.find_centre(centre)
-        if found is None or found.value.state is RecordState.CLOSED:
+        if found is None or self._is_closed(found.value):
             return None
-        entry = newest_valid(found.value.sealing, at_ms)
+        pending = self.pending_centre(centre)
+        revoked = revoked_ids(pending.value.sealing) if pending is not None else frozenset()
+        entry = newest_valid([item for item in found.value.sealing if item.key_id not in revoked], at_ms)
         return None if entry is None else (entry.key_id, entry.raw)
 
     # --- pieces -----------------------------------------------------------------------------
 
-    def _versions(self, subject: Subject, code: str) -> tuple[Known[Any], ...]:
-        history = self.records.get(DirectoryHistory, int(subject), code)
-        if history is None:
-            return ()
-        return tuple(Known(self.cache.value(self.records, item.digest), item.digest) for item in history.versions)
+    def versions(self, subject: Subject, code: str) -> tuple[Known[Any], ...]:
+        """The versions of anything that count, the one in force first; empty when unknown."""
+        history = self.history(subject, code)
+        return () if history is None else tuple(map(self._known, history.versions))
 
     def _newest(self, subject: Subject, code: str) -> Known[Any] | None:
-        history = self.records.get(DirectoryHistory, int(subject), code)
-        if history is None:
-            return None
-        digest = history.versions[0].digest
-        return Known(self.cache.value(self.records, digest), digest)
+        history = self.history(subject, code)
+        return None if history is None else self._known(history.versions[0])
+
+    def _known(self, item: VersionRef) -> Known[Any]:
+        return Known(self.cache.value(self.records, item.digest), item.digest, item.from_ms)
+
+
+def _successors(record: AgencyRecord, pending: Known[AgencyRecord] | None) -> tuple[str, ...]:
+    """Whom a sender is told to turn to: closing acts at once, and names them."""
+    if pending is not None and pending.value.state is RecordState.CLOSED and record.state is not RecordState.CLOSED:
+        return pending.value.successors
+    return record.successors
 
 
 def newest_valid(entries: Sequence[KeyEntry], at_ms: int) -> KeyEntry | None:

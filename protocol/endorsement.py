@@ -2,16 +2,45 @@
 
 Spec: `spec/trust.md` §5 (DESIGN §3). Adding a key, lengthening its life, or moving to another
 host or peer needs an endorsement, whatever state the record is in: otherwise locking first
-would open the door. Revoking, shortening, locking and closing need none.
+would open the door. Revoking, shortening, locking and closing need none. What becomes of a
+version that lacks one is decided in `standing.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from protocol.directory import AgencyRecord, CentreRecord, Delegation, KeyEntry
+from protocol.directory import AgencyRecord, CentreRecord, Delegation, KeyEntry, Numbered
 from protocol.entitlement import KeySet, Lookup, own_keys, revoked_ids, valid_keys
 from protocol.errors import NotNow
+from protocol.limits import HOSTING_EPOCH_STEP_MAX
+
+
+def protected(record: Numbered) -> tuple[Any, ...]:
+    """What a pending row must not change: whose keys speak, where things go, who signs below."""
+    if isinstance(record, CentreRecord):
+        return record.peer_id, record.keys, record.sealing
+    return record.host, record.keys, record.delegation
+
+
+def endorsers(
+    lookup: Lookup, old: Numbered, new: Numbered, *, revoked: frozenset[bytes] = frozenset()
+) -> KeySet | None:
+    """The keys of `old`, none of them in `revoked`, one of which must have signed `new`; None when none must.
+
+    Raises:
+        NotNow: `directory_centre_unknown`.
+    """
+    if isinstance(old, CentreRecord):
+        assert isinstance(new, CentreRecord)
+        found = centre_endorsers(old, new)
+    else:
+        assert isinstance(new, AgencyRecord)
+        found = agency_endorsers(lookup, old, new)
+    if found is None:
+        return None
+    return KeySet(keys={key: value for key, value in found.keys.items() if key not in revoked}, records=found.records)
 
 
 def agency_endorsers(lookup: Lookup, old: AgencyRecord, new: AgencyRecord) -> KeySet | None:
@@ -21,6 +50,7 @@ def agency_endorsers(lookup: Lookup, old: AgencyRecord, new: AgencyRecord) -> Ke
         NotNow: `directory_centre_unknown` (the old host's keys would be needed).
     """
     routes = old.host != new.host or gains_key(old.keys, new.keys) or loses_key(old.keys, new.keys)
+    routes = routes or new.epoch > old.epoch + HOSTING_EPOCH_STEP_MAX
     delegates = _delegates_more(old.delegation, new.delegation)
     if not routes and not delegates:
         return None

@@ -2,14 +2,14 @@
 
 Spec: `spec/trust.md` §2 (DESIGN §3: "key not revoked now, listed for the signer at `created`").
 A rotated key stays listed, or stands in an older version; a revoked one counts nowhere any
-more. Whether a thing that such a key signed is accepted is decided in `trust.py`; where
-records come from, in `directory_view.py`.
+more, whether the version that says so is in force or pending. Whether a thing that such a key
+signed is accepted is decided in `trust.py`; where records come from, in `directory_view.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, Generic, Protocol, TypeVar
@@ -26,9 +26,10 @@ from protocol.directory import (
     Root,
     is_above,
 )
+from protocol.directory_kinds import DirectoryFork, DirectoryHistory, DirectoryPending, Subject
 from protocol.errors import NotNow, TrustError
 from protocol.limits import CLOCK_SKEW_MS, DIRECTORY_SUCCESSORS_MAX
-from protocol.signing import ALGORITHM_ED25519, PublicKey
+from protocol.signing import ALGORITHM_ED25519, PublicKey, Signed
 
 T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V", Root, CentreRecord, AgencyRecord)
@@ -36,10 +37,12 @@ V = TypeVar("V", Root, CentreRecord, AgencyRecord)
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[T_co]):
-    """An accepted version of a record, with the digest that names it."""
+    """An accepted version of a record, with the digest that names it, and since when it is in
+    force here if that is later than its date."""
 
     value: T_co
     digest: bytes
+    from_ms: int = 0
 
 
 class Lookup(Protocol):
@@ -55,16 +58,36 @@ class Lookup(Protocol):
 
     def lock(self, code: str) -> Known[Lock] | None: ...
 
+    def pending_centre(self, code: str) -> Known[CentreRecord] | None:
+        """The version of a centre's record that waits for its endorsement."""
+        ...
+
+    def pending_agency(self, code: str) -> Known[AgencyRecord] | None:
+        """The version of an agency's record that waits for its endorsement."""
+        ...
+
+    def history(self, subject: Subject, code: str) -> DirectoryHistory | None:
+        """Which versions of a record are known, and since when the code is."""
+        ...
+
+    def pending(self, subject: Subject, code: str) -> DirectoryPending | None:
+        """What is pending for a record, and since when."""
+        ...
+
     def was_accepted(self, digest: bytes) -> bool:
-        """A thing with this digest was accepted once, in force or superseded."""
+        """A thing with this digest was accepted once, in force or not."""
+        ...
+
+    def thing(self, digest: bytes) -> Signed | None:
+        """The accepted thing with this digest."""
         ...
 
     def numbered(self, registrar: str, generation: int, number: int) -> bytes | None:
         """The digest of what this registrar signed under this number."""
         ...
 
-    def is_forked(self, registrar: str, generation: int) -> bool:
-        """The registrar was proved to have signed two things under one number of this generation."""
+    def fork(self, registrar: str, generation: int) -> DirectoryFork | None:
+        """The proof that the registrar signed two things under one number of this generation."""
         ...
 
 
@@ -99,12 +122,18 @@ def in_force(versions: Sequence[Known[V]], at_ms: int) -> list[Known[V]]:
     """The versions that were in force at some time within the clocks' tolerance of `at_ms`."""
     chosen: list[Known[V]] = []
     for version in versions:
-        if version.value.created_ms > at_ms + CLOCK_SKEW_MS:
+        begin_ms = begins_ms(version)
+        if begin_ms > at_ms + CLOCK_SKEW_MS:
             continue
         chosen.append(version)
-        if version.value.created_ms <= at_ms - CLOCK_SKEW_MS:
+        if begin_ms <= at_ms - CLOCK_SKEW_MS:
             break
     return chosen
+
+
+def begins_ms(version: Known[V]) -> int:
+    """Since when a version is in force: since its date, or later if it was pending here."""
+    return max(version.value.created_ms, version.from_ms)
 
 
 def _judged_by(versions: Sequence[Known[V]], at_ms: int) -> list[Known[V]]:
@@ -138,6 +167,11 @@ def revoked_ids(entries: Iterable[KeyEntry]) -> frozenset[bytes]:
     return frozenset(entry.key_id for entry in entries if entry.revoked_ms)
 
 
+def _revoked_in(present: Iterable[KeyEntry], pending: Iterable[KeyEntry]) -> frozenset[bytes]:
+    """Revoking opens no door: it acts at once, also inside a version that is pending."""
+    return revoked_ids(present) | revoked_ids(pending)
+
+
 # --- registrars -----------------------------------------------------------------------------
 
 
@@ -150,6 +184,8 @@ class Registrar:
     threshold: int
     generation: int
     parts: tuple[str, ...] = ()
+    compromised: Mapping[bytes, tuple[PublicKey, int]] = field(default_factory=dict)
+    """Keys that others may have used, and since when (milliseconds)."""
 
     def covers_agency(self, code: str) -> bool:
         """Whether this agency code lies in the registrar's part of the tree (whole components)."""
@@ -176,11 +212,12 @@ def registrar(lookup: Lookup, name: str, at_ms: int) -> Registrar:
     versions = lookup.agency_versions(name)
     if not versions or not versions[0].value.delegation.keys:
         raise NotNow("directory_registrar_unknown", registrar=name)
-    judged = _judged_by(versions, at_ms)
-    if all(version.value.state is RecordState.CLOSED for version in in_force(versions, at_ms) or judged):
+    judged, pending = _judged_by(versions, at_ms), lookup.pending_agency(name)
+    if _closed_at(versions, pending, at_ms):
         raise TrustError("directory_registrar_closed", registrar=name)
     present = versions[0].value.delegation
-    revoked = revoked_ids(present.keys)
+    listed = (*present.keys, *(pending.value.delegation.keys if pending is not None else ()))
+    revoked = revoked_ids(listed)
     keys: dict[bytes, PublicKey] = {}
     for version in judged:
         keys.update(valid_keys(version.value.delegation.keys, at_ms, revoked))
@@ -190,7 +227,26 @@ def registrar(lookup: Lookup, name: str, at_ms: int) -> Registrar:
         threshold=present.threshold,
         generation=present.generation,
         parts=present.parts,
+        compromised=_compromised(listed),
     )
+
+
+def _closed_at(versions: Sequence[Known[AgencyRecord]], pending: Known[AgencyRecord] | None, at_ms: int) -> bool:
+    """Closing acts at once, also inside a version that is pending."""
+    closing = pending is not None and pending.value.state is RecordState.CLOSED
+    closes_ms = pending.value.created_ms if pending is not None and closing else at_ms
+    if at_ms > closes_ms + CLOCK_SKEW_MS:
+        return True
+    judged = in_force(versions, at_ms) or _judged_by(versions, at_ms)
+    return all(version.value.state is RecordState.CLOSED for version in judged)
+
+
+def _compromised(entries: Iterable[KeyEntry]) -> dict[bytes, tuple[PublicKey, int]]:
+    return {
+        entry.key_id: (_public(entry.algorithm, entry.raw), entry.compromised_ms)
+        for entry in entries
+        if entry.compromised_ms and entry.algorithm == ALGORITHM_ED25519
+    }
 
 
 def _role(lookup: Lookup, name: str, at_ms: int) -> Registrar:
@@ -208,6 +264,7 @@ def _role(lookup: Lookup, name: str, at_ms: int) -> Registrar:
         keys=KeySet(keys=keys, records=tuple(version.digest for version in judged)),
         threshold=present.threshold,
         generation=present.generation,
+        compromised=_compromised(versions[0].value.keys),
     )
 
 
@@ -220,10 +277,14 @@ def role_keys(root: Root, name: str, at_ms: int, revoked: frozenset[bytes] = fro
 # --- agencies and centres -------------------------------------------------------------------
 
 
-def state_of(record: AgencyRecord, lock: Known[Lock] | None) -> RecordState:
-    """The state that counts: a self-lock holds until a later version of the record."""
+def state_of(
+    record: AgencyRecord, lock: Known[Lock] | None, pending: Known[AgencyRecord] | None = None
+) -> RecordState:
+    """The state that counts: a self-lock holds until a later version of the record is in force,
+    and of the version in force and the pending one the stricter."""
     locked = lock is not None and lock.value.created_ms >= record.created_ms
-    return RecordState.LOCKED if locked and record.state is RecordState.ACTIVE else record.state
+    state = RecordState.LOCKED if locked and record.state is RecordState.ACTIVE else record.state
+    return state if pending is None else max(state, pending.value.state)
 
 
 def centre_keys(lookup: Lookup, code: str, at_ms: int) -> KeySet:
@@ -231,8 +292,8 @@ def centre_keys(lookup: Lookup, code: str, at_ms: int) -> KeySet:
     versions = lookup.centre_versions(code)
     if not versions:
         return NO_KEYS
-    judged = _judged_by(versions, at_ms)
-    revoked = revoked_ids(versions[0].value.keys)
+    judged, pending = _judged_by(versions, at_ms), lookup.pending_centre(code)
+    revoked = _revoked_in(versions[0].value.keys, pending.value.keys if pending is not None else ())
     keys: dict[bytes, PublicKey] = {}
     for version in judged:
         keys.update(valid_keys(version.value.keys, at_ms, revoked))
@@ -258,7 +319,7 @@ def keys_of(
         judged = _judged_by(versions, at_ms)
     else:
         judged = [version for version in versions if version.value.epoch == epoch]
-    revoked = revoked_ids(versions[0].value.keys)
+    revoked = revoked_of(lookup, versions[0].value)
     found = NO_KEYS
     for version in judged:
         speaking = _speaking_keys(lookup, version.value, purpose, at_ms, revoked=revoked)
@@ -274,6 +335,12 @@ def _speaking_keys(
     if record.state is RecordState.CLOSED and record.successors:
         return _successor_keys(lookup, record, at_ms)
     return own_keys(lookup, record, at_ms, revoked)
+
+
+def revoked_of(lookup: Lookup, record: AgencyRecord) -> frozenset[bytes]:
+    """An agency's own keys that its record in force, or the pending one, calls revoked."""
+    pending = lookup.pending_agency(record.code)
+    return _revoked_in(record.keys, pending.value.keys if pending is not None else ())
 
 
 def own_keys(lookup: Lookup, record: AgencyRecord, at_ms: int, revoked: frozenset[bytes] = frozenset()) -> KeySet:
@@ -296,6 +363,6 @@ def _successor_keys(lookup: Lookup, closed: AgencyRecord, at_ms: int) -> KeySet:
         if record.state is RecordState.CLOSED and record.successors:
             waiting.extend(record.successors)
         else:
-            keys = own_keys(lookup, record, at_ms, revoked_ids(record.keys))
+            keys = own_keys(lookup, record, at_ms, revoked_of(lookup, record))
             found |= keys | KeySet(keys={}, records=(versions[0].digest,))
     return found

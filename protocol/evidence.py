@@ -24,8 +24,9 @@ from typing import Annotated, Final, TypeVar
 from protocol import limits
 from protocol.body_digest import body_digest
 from protocol.consignment import CONSIGNMENT, Consignment, check_consignment
+from protocol.court import Court
 from protocol.directory import AGENCY, CENTRE, ROOT, AgencyRecord, CentreRecord, Root
-from protocol.directory_import import import_things
+from protocol.directory_import import Terms, import_things
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.encoding import Extensions, Format, Key, Meta, decode, encode
 from protocol.entitlement import Purpose, revoked_ids
@@ -37,7 +38,7 @@ from protocol.refusal import REFUSAL, Refusal, check_refusal
 from protocol.sealing import committed_header_key, open_header
 from protocol.signing import Signed, Verified, Verifier
 from protocol.staged import Staged
-from protocol.trust import Court, judge_statement
+from protocol.trust import judge_statement
 
 T = TypeVar("T")
 
@@ -138,14 +139,16 @@ def read_evidence(file: bytes) -> Evidence:
 class _Past:
     """The directory of an evidence file, as it was at any moment.
 
-    A key that was revoked later does not undo what it signed before, so every statement is
-    judged by the records made up to its own time; only the root that is trusted always counts.
+    It is what a node knew that saw each record on its date; one without the endorsement it needs
+    counts a day later (spec/trust.md §5). A key that was revoked later does not undo what it signed
+    before, so every statement is judged by the records made up to its own time; only the root that
+    is trusted always counts.
     """
 
     def __init__(self, wires: Sequence[bytes], root: bytes) -> None:
         self._root = root
         self._records = sorted(_dated(wire, index) for index, wire in enumerate(wires))
-        self._views: dict[int, DirectoryView] = {}
+        self._views: dict[tuple[int, int], DirectoryView] = {}
         self._cache = RecordCache()
         self._verifier = Verifier()
         self.latest_ms = max((created_ms for created_ms, _, _ in self._records), default=0)
@@ -157,14 +160,21 @@ class _Past:
             TrustError: `evidence_root` (the trusted root is not in the file).
         """
         known = [wire for created_ms, digest, wire in self._records if self._counts(created_ms, digest, time_ms)]
-        if len(known) not in self._views:
+        a_day_old = sum(created_ms + limits.PENDING_MS <= time_ms for created_ms, _, _ in self._records)
+        if (len(known), a_day_old) not in self._views:
             imported = import_things(
-                known, Staged(), anchor=self._root, verifier=self._verifier, now_ms=self.latest_ms, cache=self._cache
+                known,
+                Staged(),
+                anchor=self._root,
+                verifier=self._verifier,
+                now_ms=self.latest_ms,
+                cache=self._cache,
+                terms=Terms(as_of_ms=time_ms),
             )
             records = Staged()
             records.stage(imported.changes)
-            self._views[len(known)] = DirectoryView(records, self._cache)
-        view = self._views[len(known)]
+            self._views[len(known), a_day_old] = DirectoryView(records, self._cache)
+        view = self._views[len(known), a_day_old]
         if view.root_digest() is None:
             raise TrustError("evidence_root", root=self._root.hex())
         return view

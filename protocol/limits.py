@@ -84,10 +84,56 @@ DIRECTORY_PARTS_MAX: Final = 64
 """Parts of the tree that one delegation names."""
 DIRECTORY_VERSIONS_MAX: Final = 64
 """Newest versions of one record that are looked at when judging by the past."""
+DIRECTORY_DUE_MAX: Final = 256
+"""Pending versions that one step brings into force: about 50 ms of signature checks."""
+HOSTING_EPOCH_STEP_MAX: Final = 1_000
+"""A larger jump of the hosting epoch needs an endorsement: nobody may use up all epochs quietly."""
 DIRECTORY_FILE_BYTES_MAX: Final = 128 * MIB
 """A file with the whole national directory: 125,000 records of about 700 bytes."""
 DIRECTORY_PASSES_MAX: Final = 16
 """Rounds of an import in which things wait for what others of the same file bring; the tree is not that deep."""
+DIRECTORY_WIRE_BYTES_MAX: Final = 2 * STATEMENT_BYTES_MAX
+"""A directory statement with its signatures."""
+HEARTBEAT_KEYS_MAX: Final = 4
+"""Keys that one checkpoint lets repeat it: two machines, and their successors during a rotation."""
+
+# --- reconciliation (spec/reconcile.md) -------------------------------------------------------
+RECONCILE_QUESTION_BYTES_MAX: Final = 64 * KIB
+"""One question or introduction, frame type included; 1,000 digests need 34 KiB."""
+RECONCILE_FRAME_BYTES_MAX: Final = 288 * KIB
+"""One answer, frame type included: a fork proof with two of the largest things, alone in its frame."""
+RECONCILE_FILL_BYTES: Final = 64 * KIB
+"""To which answers are filled: about 90 records, a millisecond of reading; what is larger goes alone."""
+RECONCILE_LOGS_MAX: Final = 16_384
+"""Registrars with a log of their own; four levels of delegation in 95 bodies stay far below."""
+RECONCILE_LOGS_FRAME: Final = 256
+"""Heads in one frame: a millisecond of encoding."""
+RECONCILE_PREFIXES_MAX: Final = 256
+"""Prefixes in one question about a tree."""
+RECONCILE_NODES_FRAME: Final = 16
+"""Tree nodes in one frame: a millisecond of hashing in buckets."""
+RECONCILE_FETCH_MAX: Final = 1_000
+"""Digests in one question."""
+RECONCILE_ANSWER_FRAMES_MAX: Final = 64
+"""Frames of one answer about a log or the roots, 4 MiB; then the asking side asks on."""
+RECONCILE_BYTES_MAX: Final = 1024 * MIB
+"""Bytes that one session brings or gives; a nation's directory is a tenth of it."""
+RECONCILE_THINGS_MAX: Final = 2_000_000
+"""Things that one session brings; a nation's directory has 125,000 records."""
+RECONCILE_QUESTIONS_MAX: Final = 65_536
+"""Questions in one session; 125,000 records that all differ need about a thousand."""
+RECONCILE_JUNK_MAX: Final = 100
+"""Things bad in themselves, or shown in the loose set and not given, that one session forgives."""
+RECONCILE_UNTAKEN_MAX: Final = 10_000
+"""Things that could not be taken for whatever reason; then a session stops, and nobody is blamed."""
+RECONCILE_RESTARTS_MAX: Final = 4
+"""How often one descent begins again because the other side's tree changed meanwhile."""
+RECONCILE_STREAMS_MAX: Final = 2
+"""Streams of one peer that are answered at once: an old one that dies, and its successor."""
+RECONCILE_SESSIONS_HOUR_MAX: Final = 30
+"""Sessions of one peer in an hour beyond the first; pings and gossip make more needless."""
+INTRODUCTIONS_MAX: Final = 16
+"""Introductions of strangers at the same time."""
 
 # --- exchange -------------------------------------------------------------------------------
 INLINE_BYTES_MAX: Final = 128 * KIB
@@ -113,5 +159,20 @@ SIGNED_AGE_MAX_MS: Final = 90 * DAY_MS
 """A statement older than this must be signed again (DESIGN §3)."""
 EXPIRY_DEFAULT_MS: Final = 30 * DAY_MS
 EXPIRY_MAX_MS: Final = 90 * DAY_MS
+PENDING_MS: Final = DAY_MS
+"""How long a change of keys or host that nobody endorsed stays pending: a working day to notice the alarm."""
+JOINING_MS: Final = HOUR_MS
+"""While a code is known for less than this, a pending day runs from the version's date: a node that
+joins takes in the log within minutes, and is to arrive where the others are."""
 NODE_RECORD_VALID_MAX_MS: Final = 7 * DAY_MS
 """A node record is signed anew daily; a week bridges a long weekend."""
+FRESH_MS: Final = DAY_MS
+"""A registrar's log younger than this is green: heartbeats come daily."""
+KNOWN_MS: Final = 30 * DAY_MS
+"""Up to this age of a log everything known flows without a warning (GOALS D4)."""
+RECONCILE_ANSWER_MS: Final = 10 * SECOND_MS
+"""From a question to the first frame of its answer, and from frame to frame."""
+RECONCILE_STALL_MS: Final = 60 * SECOND_MS
+"""An answering stream on which nothing is asked or taken for so long is closed."""
+INTRODUCTION_MS: Final = 5 * SECOND_MS
+"""A stranger has this long for his introduction."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from protocol.court import signers_of
 from protocol.directory import AGENCY_REQUEST, CENTRE_REQUEST, AgencyRequest, CentreRequest, read
 from protocol.encoding import Format
 from protocol.entitlement import Lookup, centre_keys, valid_keys
 from protocol.errors import FormatError, NotNow, TrustError
 from protocol.signing import PublicKey, Signed, Verifier
-from protocol.trust import signers_of
 
 T = TypeVar("T")
 

@@ -2,18 +2,19 @@
 
 Spec: `spec/trust.md` (DESIGN §3, "Trust tree"). Pure: a signed thing, what is known already
 and the time go in; an accepted record comes out, or one precise reason. Which keys speak for
-whom is `entitlement.py`; storing what was accepted, `directory_view.py`. Generations are
-honoured here; checkpoints and pending take-overs are not part of this module yet, so a change
-of keys or host without an endorsement is refused.
+whom is `entitlement.py`; what a registrar may sign, `registration.py`; which version of a record
+counts, `standing.py`; checkpoints and forks, `registrar_log.py`; what acceptance changes in the
+store, `directory_changes.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from protocol.agency_code import is_old_form, level_one
+from protocol.court import Accepted, Court, Standing, not_from_the_future, signers_of, subject_of
 from protocol.directory import (
     AGENCY,
     CENTRE,
@@ -22,43 +23,26 @@ from protocol.directory import (
     ROLE_ROOT,
     ROOT,
     AgencyRecord,
-    CentreRecord,
-    Lock,
-    NodeRecord,
     Numbered,
     Root,
     not_a_record,
     read,
 )
 from protocol.directory_kinds import Subject
-from protocol.endorsement import agency_endorsers, centre_endorsers
+from protocol.encoding import Format
 from protocol.entitlement import (
-    KeySet,
     Known,
     Lookup,
     Purpose,
-    Registrar,
     centre_keys,
     keys_for,
-    registrar,
     role_keys,
 )
-from protocol.errors import NotNow, TrustError
+from protocol.errors import NotNow, TrucError, TrustError
 from protocol.limits import CLOCK_SKEW_MS, SIGNED_AGE_MAX_MS
-from protocol.signing import PublicKey, Signed, Verifier
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A directory statement that may be believed. `already` when it was accepted before."""
-
-    subject: Subject
-    code: str
-    value: Root | CentreRecord | AgencyRecord | NodeRecord | Lock
-    signed: Signed
-    created_ms: int
-    signers: tuple[bytes, ...] = ()
-    already: bool = False
+from protocol.registration import registered
+from protocol.signing import Signed
+from protocol.standing import rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +51,6 @@ class Basis:
 
     key_id: bytes
     records: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Court:
-    """Everything that judging needs besides the thing itself."""
-
-    lookup: Lookup
-    verifier: Verifier
-    now_ms: int
-    anchor: bytes
-    """Digest of the root version that the operator trusts."""
 
 
 # --- the one entrance -----------------------------------------------------------------------
@@ -98,44 +71,6 @@ def judge(signed: Signed, court: Court) -> Accepted:
     return accepted
 
 
-def _not_from_the_future(created_ms: int, court: Court) -> None:
-    if created_ms > court.now_ms + CLOCK_SKEW_MS:
-        raise NotNow("directory_future", created_ms=created_ms)
-
-
-# --- signatures -----------------------------------------------------------------------------
-
-
-def signers_of(
-    signed: Signed, keys: Mapping[bytes, PublicKey], verifier: Verifier, *, needed: int
-) -> tuple[bytes, ...]:
-    """The key ids, at least `needed` different ones, of these keys that signed this thing.
-
-    An invalid signature beside enough valid ones is no reason: whoever passes a thing on can add one.
-
-    Raises:
-        NotNow: `directory_signer_unknown` (no signature names a key that counts).
-        TrustError: `signature_invalid` or `signature_path` (too few, and this one is broken),
-            `directory_threshold` (too few).
-    """
-    good: list[bytes] = []
-    broken: TrustError | None = None
-    named = [item.key_id for item in signed.signatures if item.key_id in keys]
-    for key_id in named:
-        try:
-            verifier.verify(signed, keys[key_id])
-            good.append(key_id)
-        except TrustError as error:
-            broken = error
-    if len(good) >= needed:
-        return tuple(good)
-    if broken is not None:
-        raise broken
-    if not named:
-        raise NotNow("directory_signer_unknown")
-    raise TrustError("directory_threshold", have=len(good), need=needed)
-
-
 # --- root -----------------------------------------------------------------------------------
 
 
@@ -152,7 +87,7 @@ def accept_root(signed: Signed, court: Court) -> Accepted:
     made = _accepted(Subject.ROOT, "", root, signed, root.created_ms)
     if court.lookup.was_accepted(signed.digest):
         return _again(made)
-    _not_from_the_future(root.created_ms, court)
+    not_from_the_future(root.created_ms, court)
     versions = court.lookup.root_versions()
     if not versions:
         if signed.digest != court.anchor:
@@ -198,96 +133,66 @@ def _refuse_older_root(signed: Signed, root: Root, versions: Sequence[Known[Root
 
 
 def accept_centre(signed: Signed, court: Court) -> Accepted:
-    """A centre record: signed by the root or level-1 role; new keys endorsed by an old one. Raises: as `judge`."""
-    record = read(CENTRE, signed.statement)
-    made = _accepted(Subject.CENTRE, record.code, record, signed, record.created_ms)
-    if court.lookup.was_accepted(signed.digest):
-        return _again(made)
-    by = _entitled(record, court)
-    if not by.covers_centres():
-        raise TrustError("directory_not_entitled", registrar=by.name, code=record.code)
-    signers = _numbered_signers(signed, record, by, court)
-    versions = court.lookup.centre_versions(record.code)
-    if versions:
-        _newer_than(versions[0], record, signed)
-        _endorsed(signed, centre_endorsers(versions[0].value, record), court, record.code)
-    return _signed_by(made, signers)
+    """A centre record: signed by the root or level-1 role. Raises: as `judge`."""
+    return _accept_numbered(signed, CENTRE, court)
 
 
 def accept_agency(signed: Signed, court: Court) -> Accepted:
     """An agency record: signed for its part of the tree; one host, an epoch that grows with it. Raises: as `judge`."""
-    record = read(AGENCY, signed.statement)
-    made = _accepted(Subject.AGENCY, record.code, record, signed, record.created_ms)
+    return _accept_numbered(signed, AGENCY, court)
+
+
+def _accept_numbered(signed: Signed, form: Format[Any], court: Court) -> Accepted:
+    record: Numbered = read(form, signed.statement)
+    made = _accepted(subject_of(record), record.code, record, signed, record.created_ms)
     if court.lookup.was_accepted(signed.digest):
+        return _judged_anew(made, record, court) if _may_end_waiting(made, court) else _again(made)
+    return _numbered(made, record, court)
+
+
+def _numbered(made: Accepted, record: Numbered, court: Court) -> Accepted:
+    signers = registered(made.signed, record, court)
+    if isinstance(record, AgencyRecord):
+        _check_aliases(record)
+    ruling = rule(made.signed, record, court)
+    return replace(
+        _signed_by(made, signers),
+        standing=ruling.standing,
+        since_ms=ruling.since_ms,
+        carries=ruling.carries,
+        quiet=ruling.quiet,
+    )
+
+
+def _may_end_waiting(made: Accepted, court: Court) -> bool:
+    """Whether a further copy of a thing of the pending row brings a signature that we have not seen."""
+    pending, history = (
+        court.lookup.pending(made.subject, made.code),
+        court.lookup.history(made.subject, made.code),
+    )
+    known = court.lookup.thing(made.signed.digest)
+    if pending is None or history is None or known is None:
+        return False
+    if made.signed.digest not in {pending.digest, *(item.digest for item in history.aside)}:
+        return False
+    return not {item.key_id for item in made.signed.signatures} <= {item.key_id for item in known.signatures}
+
+
+def _judged_anew(made: Accepted, record: Numbered, court: Court) -> Accepted:
+    """A copy that is good enough by itself ends the waiting; any other says nothing new."""
+    try:
+        accepted = _numbered(made, record, court)
+    except TrucError:
         return _again(made)
-    by = _entitled(record, court)
-    if not by.covers_agency(record.code):
-        raise TrustError("directory_not_entitled", registrar=by.name, code=record.code)
-    signers = _numbered_signers(signed, record, by, court)
-    _check_aliases(record, by)
-    versions = court.lookup.agency_versions(record.code)
-    if versions:
-        _newer_than(versions[0], record, signed)
-        _check_epoch(versions[0].value, record)
-        _endorsed(signed, agency_endorsers(court.lookup, versions[0].value, record), court, record.code)
-    return _signed_by(made, signers)
+    return accepted if accepted.standing is Standing.IN_FORCE else _again(made)
 
 
-def _entitled(record: Numbered, court: Court) -> Registrar:
-    _not_from_the_future(record.created_ms, court)
-    return registrar(court.lookup, record.registrar, record.created_ms)
-
-
-def _numbered_signers(signed: Signed, record: Numbered, by: Registrar, court: Court) -> tuple[bytes, ...]:
-    """Signatures first: only what the registrar really signed can prove a fork."""
-    signers = signers_of(signed, by.keys.keys, court.verifier, needed=by.threshold)
-    where = {"registrar": by.name, "code": record.code}
-    taken = court.lookup.numbered(by.name, record.generation, record.number)
-    if taken is not None and taken != signed.digest:
-        raise TrustError("directory_fork", **where)
-    if record.generation != by.generation:
-        raise TrustError("directory_generation", found=record.generation, open=by.generation, **where)
-    if court.lookup.is_forked(by.name, record.generation):
-        raise TrustError("directory_generation_forked", **where)
-    return signers
-
-
-def _newer_than(known: Known[Any], record: Numbered, signed: Signed) -> None:
-    """The order of versions of one record (spec/trust.md §4)."""
-    old: Numbered = known.value
-    where = {"registrar": record.registrar, "code": record.code}
-    if old.registrar != record.registrar:
-        if (record.created_ms, signed.digest) < (old.created_ms, known.digest):
-            raise TrustError("directory_rollback", **where)
-        return
-    by_number = (record.generation, record.number) > (old.generation, old.number)
-    earlier, later = record.created_ms < old.created_ms, record.created_ms > old.created_ms
-    if earlier if by_number else later:
-        raise TrustError("directory_order", **where)
-    if not by_number:
-        raise TrustError("directory_rollback", **where)
-
-
-def _check_aliases(record: AgencyRecord, by: Registrar) -> None:
-    if by.name == ROLE_ROOT:
+def _check_aliases(record: AgencyRecord) -> None:
+    if record.registrar == ROLE_ROOT:
         return
     for index, alias in enumerate(record.aliases):
         if not is_old_form(alias) or level_one(alias) != level_one(record.code):
             raise TrustError("directory_alias", field=f"aliases[{index}]", alias=alias, code=record.code)
-
-
-def _check_epoch(old: AgencyRecord, new: AgencyRecord) -> None:
-    if new.epoch < old.epoch or (new.host != old.host and new.epoch == old.epoch):
-        raise TrustError("directory_epoch", code=new.code, known=old.epoch, found=new.epoch)
-
-
-def _endorsed(signed: Signed, endorsers: KeySet | None, court: Court, code: str) -> None:
-    if endorsers is None:
-        return
-    try:
-        signers_of(signed, endorsers.keys, court.verifier, needed=1)
-    except (NotNow, TrustError) as error:
-        raise TrustError("directory_unendorsed", code=code) from error
 
 
 # --- self-signed statements -----------------------------------------------------------------
@@ -302,7 +207,7 @@ def accept_node(signed: Signed, court: Court) -> Accepted:
     made = _accepted(Subject.NODE, record.centre, record, signed, record.from_ms)
     if court.lookup.was_accepted(signed.digest):
         return _again(made)
-    _not_from_the_future(record.from_ms, court)
+    not_from_the_future(record.from_ms, court)
     if record.until_ms <= court.now_ms:
         raise NotNow("directory_expired", until_ms=record.until_ms)
     centres = court.lookup.centre_versions(record.centre)
@@ -324,7 +229,7 @@ def accept_lock(signed: Signed, court: Court) -> Accepted:
     made = _accepted(Subject.LOCK, lock.code, lock, signed, lock.created_ms)
     if court.lookup.was_accepted(signed.digest):
         return _again(made)
-    _not_from_the_future(lock.created_ms, court)
+    not_from_the_future(lock.created_ms, court)
     if not court.lookup.agency_versions(lock.code):
         raise NotNow("issuer_unknown", code=lock.code)
     keys = keys_for(court.lookup, lock.code, Purpose.AGENCY, lock.created_ms).keys

@@ -1,8 +1,8 @@
 """Makes the vectors of the directory: `python -m tests.support.directory_vectors`.
 
 `directory.json`: statements, `{"name", "format", "hex", "fields", "thing_digest"}` or with
-`"error"` where reading must fail. `directory_file.json`: files. `trust.json`: scenarios, a heap
-of signed things with anchor and time, and which of them are accepted or rejected with what code.
+`"error"` where reading must fail. `directory_file.json`: files. `trust.json`: scenarios, heaps of
+signed things with anchor and times; what each was accepted as or rejected with; what is in force.
 A test compares the committed files with what this module makes.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from protocol.court import Court
 from protocol.directory import (
     AGENCY,
     AGENCY_REQUEST,
@@ -26,16 +27,19 @@ from protocol.directory import (
     AgencyRequest,
     CentreRequest,
     Delegation,
+    KeyEntry,
     Lock,
     NodeRecord,
     RecordState,
 )
 from protocol.directory_file import FILE_FORMAT, write_file
 from protocol.directory_import import import_things
-from protocol.directory_view import RecordCache
+from protocol.directory_kinds import DirectoryHistory
+from protocol.directory_pending import due_changes
+from protocol.directory_view import DirectoryView, RecordCache
 from protocol.encoding import Format, decode, encode
-from protocol.limits import DAY_MS
-from protocol.signing import Ed25519Signer, Signed, Verifier, thing_digest
+from protocol.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from protocol.signing import Ed25519Signer, Signed, Verifier, countersign, thing_digest
 from protocol.staged import Staged
 from tests.support.statement_vectors import plain
 from tests.support.tree import START_MS, TREE_READY_MS, Tree, entry_of, key_seed
@@ -88,6 +92,8 @@ def statements() -> list[Row]:
               replace(tree.agencies["G12"], code="000.00.80.G12")),
         _good("an agency of the old form below another", AGENCY,
               replace(tree.agencies["G12"], code="000.00.80.G12", parent="000.00.00.G12")),
+        _good("a centre with a key that was compromised before it was revoked", CENTRE,
+              replace(centre, keys=(*centre.keys, _stolen(centre.keys[0])))),
         _good("a node", NODE, node),
         _good("a self-lock", LOCK, Lock(code="H38", created_ms=START_MS, reason="nghi lộ khóa")),
         _good("a centre's request", CENTRE_REQUEST, request),
@@ -139,6 +145,10 @@ def _bad_statements(tree: Tree, node: NodeRecord) -> list[Row]:
         _bad("agency: an unknown key below 128", "format_newer", AGENCY, agency, {99: 1}),
         _bad("agency: a default written out", "format_not_canonical", AGENCY, agency, {12: 0}),
         _bad("agency: a registrar that is neither role nor code", "format_agency_code", AGENCY, agency, {1: "boss"}),
+        _bad("centre: a key compromised and not revoked", "format_field", CENTRE, centre,
+             {8: [{**_key_wire(key, key.raw), 6: START_MS}]}),
+        _bad("centre: a key compromised after it was revoked", "format_field", CENTRE, centre,
+             {8: [{**_key_wire(key, key.raw), 5: START_MS, 6: START_MS + 1}]}),
         _bad("centre: no operational key", "format_field", CENTRE, centre, {8: []}),
         _bad("centre: a key that ends before it begins", "format_field", CENTRE, centre,
              {8: [{1: "ed25519", 2: key.raw, 3: START_MS, 4: START_MS}]}),
@@ -155,6 +165,11 @@ def _bad_statements(tree: Tree, node: NodeRecord) -> list[Row]:
         _bad("node: an address twice", "format_field", NODE, node, {5: ["/a", "/a"]}),
         _bad("lock: no code", "format_agency_code", LOCK, Lock(code="H38", created_ms=1), {1: "x"}),
     ]
+
+
+def _stolen(entry: KeyEntry) -> KeyEntry:
+    raw = Ed25519Signer(key_seed(1, "stolen")).public.raw
+    return replace(entry, raw=raw, revoked_ms=START_MS + 2, compromised_ms=START_MS + 1)
 
 
 def _key_wire(entry: Any, raw: bytes, algorithm: str = "ed25519") -> dict[int, Any]:
@@ -194,39 +209,143 @@ def files() -> list[Row]:
 # --- trust ----------------------------------------------------------------------------------
 
 
+DAY_LATER_MS: Final = TREE_READY_MS + DAY_MS
+
+Arrivals = list[tuple[int, list[Signed]]]
+"""What reaches a node, and when."""
+
+
 def scenarios() -> list[Row]:
-    """Heaps of things, and what becomes of them."""
+    """What reaches a node at what times, and what becomes of it."""
     return [
-        _scenario("the demo's tree", lambda tree: []),
-        _scenario("a move endorsed by the old host", lambda tree: [_move(tree, endorsed=True)]),
-        _scenario("a silent take-over of the host", lambda tree: [_move(tree, endorsed=False)]),
-        _scenario("a fork under one number", _fork),
-        _scenario("a delegated registrar outside its part of the tree", _outside),
-        _scenario("a prefix that is no ancestor", _prefix),
-        _scenario("an alias of another level-1 code", _alias),
-        _scenario("a record of a stranger, and one from the future", _strangers),
+        _heap("the demo's tree", lambda tree: []),
+        _heap("a move endorsed by the old host", lambda tree: [_move(tree, endorsed=True)]),
+        _heap("a move that nobody endorsed, at a node that joins", lambda tree: [_move(tree, endorsed=False)]),
+        _heap("a fork under one number", _fork),
+        _heap("a delegated registrar outside its part of the tree", _outside),
+        _heap("a prefix that is no ancestor", _prefix),
+        _heap("an alias of another level-1 code, and one that the root gives", _alias),
+        _heap("a record of a stranger, and one from the future", _strangers),
+        _later("a silent take-over of the host is pending", lambda tree: [[_move(tree, endorsed=False)]]),
+        _later("a silent take-over of the host, a day later", lambda tree: [[_move(tree, endorsed=False)]], DAY_MS),
+        _later("an endorsed copy ends the waiting", _endorsed_later),
+        _later("an urgent copy ends the waiting", _urgent_later),
+        _later("what the registrar says last replaces what is pending", _taken_back),
+        _later("a row of versions with the same protected content waits once", _row, DAY_MS),
+        _later("a version dated back lends its keys no past", _dated_back),
+        _later("an older version arrives late and takes its place", _late),
+        _later("a registrar is cut off while its take-over is pending", _stopped, DAY_MS),
+        _later("what a compromised registrar key signed since", _compromised),
     ]
 
 
-def _scenario(name: str, more: Callable[[Tree], list[Signed]]) -> Row:
+def _heap(name: str, more: Callable[[Tree], list[Signed]]) -> Row:
+    """Everything at once, at a node that knows nothing."""
     tree = Tree.make()
     things = [*more(tree), *tree.signed]
-    result = import_things(
-        [item.to_wire() for item in things],
-        Staged(),
-        anchor=tree.anchor,
-        verifier=Verifier(),
-        now_ms=TREE_READY_MS,
-        cache=RecordCache(),
-    )
-    return {
-        "name": name,
-        "anchor": tree.anchor.hex(),
-        "now_ms": TREE_READY_MS,
-        "things": [item.to_wire().hex() for item in things],
-        "accepted": [item.signed.digest.hex() for item in result.accepted],
-        "rejected": {item.digest.hex(): item.error.code for item in result.rejected},
-    }
+    return _scenario(name, tree, [(TREE_READY_MS, things)], TREE_READY_MS)
+
+
+def _later(name: str, more: Callable[[Tree], list[list[Signed]]], after_ms: int = 0) -> Row:
+    """One heap a minute, at a node that has known the tree for a day."""
+    tree = Tree.make()
+    heaps = more(tree)
+    first = [signed for signed in tree.signed if all(signed not in heap for heap in heaps)]
+    arrivals = [(START_MS + HOUR_MS, first)]
+    arrivals += [(TREE_READY_MS + index * MINUTE_MS, heap) for index, heap in enumerate(heaps)]
+    return _scenario(name, tree, arrivals, arrivals[-1][0] + after_ms)
+
+
+def _scenario(name: str, tree: Tree, arrivals: Arrivals, until_ms: int) -> Row:
+    told = [
+        {"now_ms": now_ms, "things": [signed.to_wire().hex() for signed in things]} for now_ms, things in arrivals
+    ]
+    row = {"name": name, "anchor": tree.anchor.hex(), "arrivals": told, "until_ms": until_ms}
+    return {**row, **replay(row)}
+
+
+def replay(row: Row) -> Row:
+    """What becomes of the things of a scenario, in the words of its vector."""
+    anchor, records, cache = bytes.fromhex(row["anchor"]), Staged(), RecordCache()
+    accepted: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    for arrival in row["arrivals"]:
+        _live_until(arrival["now_ms"], records, cache, anchor)
+        result = import_things(
+            [bytes.fromhex(wire) for wire in arrival["things"]],
+            records,
+            anchor=anchor,
+            verifier=Verifier(),
+            now_ms=arrival["now_ms"],
+            cache=cache,
+        )
+        records.stage(result.changes)
+        accepted.update({item.signed.digest.hex(): item.standing.name.lower() for item in result.accepted})
+        rejected.update({item.digest.hex(): item.error.code for item in result.rejected})
+    _live_until(row["until_ms"], records, cache, anchor)
+    view = DirectoryView(records, cache)
+    histories = records.scan(DirectoryHistory)
+    pending = {f"{item.subject} {item.code}": item.digest.hex() for item in view.all_pending()}
+    in_force = {f"{item.subject} {item.code}": item.versions[0].digest.hex() for item in histories}
+    return {"accepted": accepted, "rejected": rejected, "in_force": in_force, "pending": pending}
+
+
+def _live_until(now_ms: int, records: Staged, cache: RecordCache, anchor: bytes) -> None:
+    view = DirectoryView(records, cache)
+    court = Court(lookup=view, verifier=Verifier(), now_ms=now_ms, anchor=anchor)
+    records.stage(due_changes(view, court).changes)
+
+
+def _endorsed_later(tree: Tree) -> list[list[Signed]]:
+    plain = _move(tree, endorsed=False)
+    return [[plain], [countersign(plain, tree.centres["00.01.W00"].signer)]]
+
+
+def _urgent_later(tree: Tree) -> list[list[Signed]]:
+    plain = _move(tree, endorsed=False)
+    return [[plain], [countersign(plain, tree.root_signers[0])]]
+
+
+def _taken_back(tree: Tree) -> list[list[Signed]]:
+    plain = _move(tree, endorsed=False)
+    return [[plain], [tree.sign(AGENCY, tree.next_agency("G22.99", kind="vụ"), tree.level_1_signers)]]
+
+
+def _row(tree: Tree) -> list[list[Signed]]:
+    moves = [tree.next_agency("G22.99", host="00.02.W00", epoch=2, kind=kind) for kind in ("vụ", "cục")]
+    return [[tree.sign(AGENCY, record, tree.level_1_signers)] for record in moves]
+
+
+def _dated_back(tree: Tree) -> list[list[Signed]]:
+    key = entry_of(Ed25519Signer(key_seed(1, "stranger")))
+    dates = [tree.agencies["G12"].created_ms + step for step in (-1, 60_000)]
+    tree.publish(tree.next_agency("G12", kind="bộ", created_ms=START_MS + HOUR_MS))
+    forged = [tree.next_agency("G12", keys=(key,), created_ms=created_ms) for created_ms in dates]
+    return [[tree.sign(AGENCY, record, tree.level_1_signers)] for record in forged]
+
+
+def _late(tree: Tree) -> list[list[Signed]]:
+    late = tree.sign(AGENCY, tree.next_agency("G12", state=RecordState.LOCKED), tree.level_1_signers)
+    tree.publish(tree.next_agency("G12"))
+    return [[late]]
+
+
+def _stopped(tree: Tree) -> list[list[Signed]]:
+    tree.delegate("H38")
+    tree.add_agency("H38.12", "00.03.W00", registrar="H38")
+    stolen = tree.sign(AGENCY, tree.next_agency("H38.12", host="00.01.W00", epoch=2), tree.registrars["H38"])
+    cut = tree.sign(AGENCY, tree.next_agency("H38", delegation=Delegation()), tree.level_1_signers)
+    return [[stolen], [cut]]
+
+
+def _compromised(tree: Tree) -> list[list[Signed]]:
+    entry = tree.delegate("H38").delegation.keys[0]
+    since = tree.sign(AGENCY, tree.new_agency("H38.12", "00.03.W00", registrar="H38"), tree.registrars["H38"])
+    stolen = replace(entry, revoked_ms=tree.clock_ms, compromised_ms=tree.clock_ms)
+    fresh = entry_of(Ed25519Signer(key_seed(1, "fresh")))
+    record = tree.next_agency("H38", delegation=Delegation(keys=(fresh, stolen)))
+    told = tree.sign(AGENCY, record, [*tree.level_1_signers, tree.centres["00.03.W00"].signer])
+    return [[told], [since]]
 
 
 def _move(tree: Tree, *, endorsed: bool) -> Signed:

@@ -32,6 +32,7 @@ from protocol.directory import (
 )
 from protocol.directory_file import read_file
 from protocol.errors import ConfigurationError, FormatError, NotNow, RequestError, StoreError, TrustError
+from protocol.limits import DAY_MS
 from protocol.signing import Ed25519Signer, Signed, countersign, sign
 from storage.folder import OsFolder
 from storage.keystore import Cost
@@ -242,7 +243,7 @@ def test_a_key_of_the_folder_becomes_a_registrars(authority: Authority, tmp_path
 
 def test_a_move_takes_the_next_epoch_and_waits_for_the_old_host(authority: Authority) -> None:
     authority.change_agency("G12", NOW, host="00.02.W00")
-    assert believed(authority) == {"truc/agency/1 G12": "directory_unendorsed"}
+    assert believed(authority) == {"truc/agency/1 G12": "directory_pending"}
     assert authority.view.agency("G12").host == "00.01.W00"
     answered = endorse(read_file(authority.directory_file()), [CENTRE_1.signer, CENTRE_2.signer], NOW + 10)
     assert [item.signed.format for item in answered if item.gained] == [AGENCY.name]
@@ -253,10 +254,18 @@ def test_a_move_takes_the_next_epoch_and_waits_for_the_old_host(authority: Autho
     assert believed(authority) == {}
 
 
+def test_a_move_that_nobody_endorsed_is_in_force_a_day_later(authority: Authority, tmp_path: Path) -> None:
+    authority.change_agency("G12", NOW, host="00.02.W00")
+    assert reopened(tmp_path, NOW + DAY_MS - 1).view.agency("G12").host == "00.01.W00"
+    later = reopened(tmp_path, NOW + DAY_MS + 60_000)
+    assert later.view.agency("G12").host == "00.02.W00"
+    assert believed(later, NOW + DAY_MS + 60_000) == {}
+
+
 def test_a_centre_rotates_its_keys_by_a_new_request(authority: Authority) -> None:
     fresh = Centre.make(2, "00.01.W00")
     authority.register_centre(request_of(fresh, NOW), NOW)
-    assert believed(authority) == {"truc/centre/1 00.01.W00": "directory_unendorsed"}
+    assert believed(authority) == {"truc/centre/1 00.01.W00": "directory_pending"}
     things = read_file(authority.directory_file())
     gained = authority.sign(things, NOW + 10, further=[CENTRE_1.signer])
     assert len(gained) == 1

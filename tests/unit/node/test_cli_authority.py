@@ -114,7 +114,7 @@ def test_a_move_is_endorsed_with_the_old_hosts_own_keys(office: Office) -> None:
     office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))
     office.run("agency", "--code", "G12", "--name", "Bộ", "--host", "00.01.W00")
     answer = office.run("agency", "--code", "G12", "--host", "00.02.W00")
-    assert [row["code"] for row in answer["waiting"]] == ["directory_unendorsed"]
+    assert [row["code"] for row in answer["waiting"]] == ["directory_pending"]
     data = office.path / "node"
     keystore = create_keystore(
         OsFolder(data), "mật khẩu".encode(), entropy=office.environment.entropy, cost=Cost(memory_kib=8, passes=1)

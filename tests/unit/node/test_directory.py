@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from node.directory import Directory, make_node_record
-from protocol.directory import NODE, NodeRecord, RecordState
+from protocol.directory import AGENCY, NODE, NodeRecord, RecordState
+from protocol.directory_kinds import DirectoryHistory
 from protocol.directory_view import DirectoryView
 from protocol.entitlement import Purpose
 from protocol.errors import ConfigurationError, FormatError, NotNow
-from protocol.limits import DAY_MS
-from protocol.record import Records
+from protocol.limits import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, PENDING_MS
+from protocol.record import Put, Records
 from protocol.signing import Ed25519Signer, sign
 from protocol.staged import Staged
 from storage.kv import MemoryKeyValue
@@ -134,3 +137,33 @@ def test_a_changed_record_shows_after_parties_are_forgotten(tree: Tree) -> None:
     party = directory.party("G12", at_ms=TREE_READY_MS)
     assert party is not None
     assert party.state == "locked"
+
+
+def test_a_fork_is_taken_once(tree: Tree) -> None:
+    records = tree.records()
+    directory = Directory(records, anchor=tree.anchor)
+    record = tree.new_agency("G40", "00.01.W00")
+    pair = [tree.sign(AGENCY, item, tree.level_1_signers) for item in (record, replace(record, kind="khác"))]
+    changes = directory.take_fork(pair[0], pair[1], TREE_READY_MS)
+    assert len(changes) == 1
+    records.stage(changes)
+    assert directory.take_fork(pair[1], pair[0], TREE_READY_MS) == ()
+
+
+def test_what_is_pending_comes_into_force_and_parties_follow(tree: Tree) -> None:
+    records = tree.records(START_MS + HOUR_MS)
+    directory = Directory(records, anchor=tree.anchor, own_centre="00.02.W00")
+    moved = tree.next_agency("G22.99", host="00.02.W00", epoch=2)
+    taken = directory.take([tree.sign(AGENCY, moved, tree.level_1_signers).to_wire()], TREE_READY_MS)
+    assert any(isinstance(change, Put) and isinstance(change.record, DirectoryHistory) for change in taken.changes)
+    records.stage(taken.changes)
+    due_ms = directory.due(TREE_READY_MS, clock_trusted=True, heard_ms=None).next_ms
+    assert due_ms == TREE_READY_MS + PENDING_MS
+    assert directory.due(due_ms, clock_trusted=False, heard_ms=None).changes == ()
+    records.stage(directory.due(due_ms, clock_trusted=True, heard_ms=None).changes)
+    directory.forget_parties()
+    moments = [due_ms + step for step in (-CLOCK_SKEW_MS - 1, -CLOCK_SKEW_MS, 0, CLOCK_SKEW_MS - 1, CLOCK_SKEW_MS)]
+    fresh = DirectoryView(records)
+    for at_ms in (*moments, *reversed(moments)):
+        assert directory.party("G22.99", at_ms=at_ms) == fresh.party("G22.99", at_ms=at_ms)
+    assert "G22.99" in [record.code for record in directory.agencies_hosted_by("00.02.W00")]

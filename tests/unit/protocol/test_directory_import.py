@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.court import Standing
 from protocol.directory import CENTRE_REQUEST, ROOT, CentreRequest, Delegation, RecordState
-from protocol.directory_import import Imported, import_things
+from protocol.directory_import import Imported, Terms, import_things, with_pending_as_waiting
 from protocol.directory_kinds import DirectoryFork, DirectoryHistory, DirectoryThing, Subject
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.errors import RequestError
@@ -26,11 +27,19 @@ def tree() -> Tree:
     return Tree.make()
 
 
-def take(tree: Tree, things: Iterable[Signed | bytes], records: Staged | None = None) -> Imported:
+def take(
+    tree: Tree, things: Iterable[Signed | bytes], records: Staged | None = None, terms: Terms | None = None
+) -> Imported:
     wires = [item.to_wire() if isinstance(item, Signed) else item for item in things]
     records = records if records is not None else tree.records()
     return import_things(
-        wires, records, anchor=tree.anchor, verifier=Verifier(), now_ms=TREE_READY_MS, cache=RecordCache()
+        wires,
+        records,
+        anchor=tree.anchor,
+        verifier=Verifier(),
+        now_ms=TREE_READY_MS,
+        cache=RecordCache(),
+        terms=terms,
     )
 
 
@@ -98,11 +107,27 @@ def test_a_later_version_does_not_overtake_one_that_waits(tree: Tree) -> None:
     first = tree.new_agency("H38.12", "00.03.W00", registrar="H38", created_ms=early)
     taken = replace(tree.next_agency("H38"), code="H38.12", parent="H38", delegation=Delegation())
     taken = replace(taken, host="00.01.W00", epoch=2, created_ms=early + 60_000)
-    result = take(tree, [by(tree, taken), by(tree, first), *tree.signed], Staged())
-    assert codes(result) == ["directory_unendorsed"]
+    result = take(tree, [by(tree, taken), by(tree, first), *tree.signed], Staged(), terms=Terms(joining_ms=0))
+    assert [item.value for item in result.pending] == [taken]
     view_of = Staged()
     view_of.stage(result.changes)
     assert DirectoryView(view_of).agency("H38.12").host == "00.03.W00"
+
+
+def test_what_is_pending_can_be_listed_among_what_still_lacks_a_signature(tree: Tree) -> None:
+    moved = by(tree, tree.next_agency("G22.99", host="00.02.W00", epoch=2))
+    bad = by(tree, replace(tree.next_agency("H38"), aliases=("000.00.00.G12",)))
+    result = with_pending_as_waiting(take(tree, [moved, bad], terms=Terms(joining_ms=0)))
+    assert codes(result) == ["directory_alias", "directory_pending"]
+    assert (result.rejected[1].about, result.rejected[1].digest) == ("truc/agency/1 G22.99", moved.digest)
+
+
+def test_what_was_pending_and_was_replaced_in_the_same_heap_does_not_wait(tree: Tree) -> None:
+    moved = by(tree, tree.next_agency("G22.99", host="00.02.W00", epoch=2))
+    back = by(tree, tree.next_agency("G22.99", kind="vụ"))
+    result = take(tree, [moved, back], terms=Terms(joining_ms=0))
+    assert [item.standing for item in result.accepted] == [Standing.PENDING, Standing.IN_FORCE]
+    assert result.pending == ()
 
 
 def test_one_that_waits_in_vain_does_not_hold_others_back(tree: Tree) -> None:
@@ -147,8 +172,9 @@ def test_both_things_of_a_fork_are_kept_as_proof(tree: Tree) -> None:
     assert isinstance(change, Put)
     fork = change.record
     assert isinstance(fork, DirectoryFork)
-    assert fork.first == tree.view().agency_versions("H38")[0].digest
-    assert Signed.from_wire(fork.second, bytes_max=len(fork.second)) == other
+    both = [Signed.from_wire(wire, bytes_max=len(wire)) for wire in (fork.first_wire, fork.second)]
+    assert {signed.digest for signed in both} == {tree.view().agency_versions("H38")[0].digest, other.digest}
+    assert fork.first == both[0].digest < both[1].digest
 
 
 def test_indexes_follow_the_record_in_force(tree: Tree) -> None:

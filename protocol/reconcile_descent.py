@@ -1,0 +1,83 @@
+"""One descent through a peer's prefix tree: which prefixes to ask about, and what lacks here.
+
+Spec: `spec/reconcile.md` §3. Every node must hash to what its parent said, so a peer can invent a
+tree only as a whole, and then has to give what is in it. Depth first: what is pending stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from protocol.errors import NetworkError
+from protocol.limits import RECONCILE_PREFIXES_MAX, RECONCILE_RESTARTS_MAX
+from protocol.prefix_tree import EMPTY, KEY_BITS, ROOT_PREFIX, Node, Prefix, PrefixTree
+
+
+class Descent:
+    """The state of one descent from `root`; `what` names the tree in errors."""
+
+    def __init__(self, root: bytes, what: str) -> None:
+        self.root = root
+        self.found: list[bytes] = []
+        """Digests of leaves that are not kept here, to be fetched by the caller."""
+        self.settled = True
+        self._what = what
+        self._restarts = 0
+        self._pending: list[tuple[Prefix, bytes]] = [(ROOT_PREFIX, root)]
+        self._asked: list[tuple[Prefix, bytes]] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether there may be something to ask."""
+        return bool(self._pending)
+
+    def ask(self, own: PrefixTree) -> list[Prefix]:
+        """The prefixes of the next question; none when what was pending has become equal."""
+        asked: list[tuple[Prefix, bytes]] = []
+        while self._pending and len(asked) < RECONCILE_PREFIXES_MAX:
+            prefix, said = self._pending.pop()
+            if said not in {EMPTY, own.tree_below(prefix)}:
+                asked.append((prefix, said))
+        self._asked = asked[::-1]
+        return [prefix for prefix, _ in asked]
+
+    def look(self, nodes: Sequence[Node], own: PrefixTree, holds: Callable[[bytes], bool]) -> None:
+        """Hold the next nodes of the answer against what their parents said.
+
+        Raises:
+            NetworkError: `peer_contradicts`.
+        """
+        if len(nodes) > len(self._asked):
+            raise self._contradiction()
+        for node in nodes:
+            prefix, said = self._asked.pop()
+            if node.hash != said or (node.key and not prefix.covers(node.key)):
+                raise self._contradiction()
+            if node.below:
+                self._deeper(prefix, node, own)
+            elif not holds(node.digest):
+                self.found.append(node.digest)
+
+    def finish(self) -> None:
+        """The answer is complete. Raises: as `look`."""
+        if self._asked:
+            raise self._contradiction()
+
+    def restart(self, root: bytes) -> None:
+        """The other side's tree changed meanwhile; begin again, a few times at most."""
+        self._asked = []
+        self._restarts += 1
+        self.settled = self._restarts <= RECONCILE_RESTARTS_MAX
+        self.root = root
+        self._pending = [(ROOT_PREFIX, root)] if self.settled else []
+
+    def _deeper(self, prefix: Prefix, node: Node, own: PrefixTree) -> None:
+        if prefix.bits == KEY_BITS:
+            raise self._contradiction()
+        hashes = own.hashes(prefix)
+        for nibble in range(16):
+            if node.below[nibble] not in {EMPTY, hashes[nibble]}:
+                self._pending.append((prefix.child(nibble), node.below[nibble]))
+
+    def _contradiction(self) -> NetworkError:
+        return NetworkError("peer_contradicts", what=self._what)
