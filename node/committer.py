@@ -221,6 +221,7 @@ class Committer:
 
     def _settle(self, batch: list[Ticket]) -> None:
         was_read_only, self.read_only = self.read_only, None
+        self._store.publish()
         if batch:
             self._store.view.settle(batch[-1].ticket)
         self._release(batch)
@@ -263,7 +264,7 @@ class Committer:
     # --- in the worker ------------------------------------------------------------------------
 
     def _write(self, changes: Sequence[Change | ToSign]) -> Written:
-        return self._store.write(self._signed(changes))
+        return self._store.write(self._signed(changes), publish=False)
 
     def _signed(self, changes: Sequence[Change | ToSign]) -> list[Change]:
         """Replace statements by signed things: one signature for all of one format and signer."""

@@ -303,8 +303,7 @@ class Link:
             case Ping():
                 self._on_time(self.centre, frame.time_ms)
                 here = self._pump.here()
-                self._words.append(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
-                self._wake.set()
+                self._say(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
             case Pong():
                 self._on_time(self.centre, frame.time_ms)
             case Bye():
@@ -347,8 +346,13 @@ class Link:
             subject = _subject_of(frame)
         else:
             return
-        self._words.append(NotNow(subject=subject, code=code, retry_ms=retry_ms))
-        self._wake.set()
+        self._say(NotNow(subject=subject, code=code, retry_ms=retry_ms))
+
+    def _say(self, frame: Pong | NotNow) -> None:
+        """Answer at once; a peer that asks before our hello is out gets none, for hello comes first."""
+        if self._greeted:
+            self._words.append(frame)
+            self._wake.set()
 
     def _input_of(
         self, frame: Offer | Returned | Ack | NotNow

@@ -57,6 +57,23 @@ async def test_nothing_is_seen_before_it_is_durable(autojump_clock: MockClock, b
     assert seen == [Counter(name="a", value=1)]
 
 
+async def test_nothing_of_a_batch_is_shown_while_it_is_written(autojump_clock: MockClock, bench: Bench) -> None:
+    shown: list[Any] = []
+    committed = bench.side.store.committed
+    bench.pump.send = lambda _send: shown.append(committed.get(Counter, "a"))
+    write = bench.side.store.write
+
+    def writing(*given: Any, **how: Any) -> Any:
+        written = write(*given, **how)
+        shown.append(committed.get(Counter, "a"))  # durable, and the loop may be in the middle of a page
+        return written
+
+    bench.side.store.write = writing  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.committer.hand_over(counted("a")).wait()
+    assert shown == [None, Counter(name="a", value=1)]
+
+
 async def test_effects_leave_in_the_order_of_the_steps(autojump_clock: MockClock, bench: Bench) -> None:
     async with bench.running():
         tickets = [bench.committer.hand_over(counted(str(n))) for n in range(50)]

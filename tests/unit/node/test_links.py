@@ -128,6 +128,17 @@ async def test_a_hello_that_comes_before_ours_has_left_does_not_silence_us(autoj
             nursery.cancel_scope.cancel()
 
 
+async def test_a_peer_that_asks_before_our_hello_is_out_gets_no_answer(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    wire.bench.pump.send = lambda _send: None  # our hello waits
+    async with wire.running():
+        await wire.hears(hello_of(A), Ping(time_ms=1, clock_quality=0))
+        assert frames_in(C, wire.pipe.written) == []
+        wire.link.send(SendHello(A, 0, 0))
+        await wire.hears(Ping(time_ms=2, clock_quality=0))
+        assert [type(frame) for frame in frames_in(C, wire.pipe.written)] == [Hello, Pong]
+
+
 async def test_words_go_before_offers(autojump_clock: MockClock) -> None:
     wire = Wire()
     consignment = wire.world.submit("H38", ["G22"]).only
