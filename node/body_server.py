@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from node.environment import Environment
+from node.logs import Log
 from node.metrics import Metrics
 from node.pump import Pump
 from node.streams import StreamReader
@@ -35,11 +36,12 @@ IDLE_S: Final = 120
 class BodyServer:
     """Answers `/truc/body/1.0.0`."""
 
-    def __init__(self, *, pump: Pump, store: Store, environment: Environment, metrics: Metrics) -> None:
+    def __init__(self, *, pump: Pump, store: Store, environment: Environment, metrics: Metrics, log: Log) -> None:
         self._pump: Final = pump
         self._store: Final = store
         self._environment: Final = environment
         self._metrics: Final = metrics
+        self._log: Final = log
         self._open: Counter[str] = Counter()
 
     async def serve(self, centre: str, stream: ByteStream) -> None:
@@ -73,6 +75,7 @@ class BodyServer:
         if size is None or asked.offset > size:
             await _write(stream, give(BodyGiven(code="not_yours")))
         elif source is None:
+            self._log.error("alarm", code="body_gone", centre=centre, subject=asked.consignment.hex())
             await _write(stream, give(BodyGiven(code="body_gone")))
         else:
             await _write(stream, give(BodyGiven(size=size - asked.offset)))

@@ -20,7 +20,7 @@ from node.pump import Pump
 from node.reading import OpenedDocument, Reader
 from node.tasks import Bell
 from protocol.delivery import SenderState
-from protocol.errors import RequestError
+from protocol.errors import RequestError, StoreError
 from protocol.record import Put
 from protocol.records import (
     IN,
@@ -72,20 +72,24 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentDocument:
-    """A document with its recipients; `opened` is None when the content is no longer kept."""
+    """A document with its recipients; `opened` is None when the content is no longer kept, or has
+    the `damage` that is told."""
 
     document: Document
     deliveries: tuple[Delivery, ...]
     opened: OpenedDocument | None
+    damage: StoreError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A consignment in the inbox; `opened` is None when the content is no longer kept."""
+    """A consignment in the inbox; `opened` is None when the content is no longer kept, or has the
+    `damage` that is told."""
 
     entry: Incoming
     links: tuple[Link, ...]
     opened: OpenedDocument | None
+    damage: StoreError | None = None
 
 
 class Boxes:
@@ -125,7 +129,8 @@ class Boxes:
         deliveries = tuple(
             Delivery(entry=entry, links=self._links(OUT, entry.consignment)) for entry in entries if entry is not None
         )
-        return SentDocument(document=document, deliveries=deliveries, opened=self._reader.outgoing(document))
+        opened, damage = _opened(self._reader.outgoing, document)
+        return SentDocument(document=document, deliveries=deliveries, opened=opened, damage=damage)
 
     # --- inbox --------------------------------------------------------------------------------
 
@@ -177,8 +182,11 @@ class Boxes:
 
         Raises:
             RequestError: `consignment_unknown`, `part_gone`, `part_unknown`.
+            StoreError: `content_damaged`.
         """
         received = self.received(caller, consignment)
+        if received.damage is not None:
+            raise received.damage
         if received.opened is None:
             raise RequestError("part_gone")
         if not 0 <= number < len(received.entry.parts):
@@ -189,7 +197,8 @@ class Boxes:
     def _received(self, consignment: bytes) -> Received:
         entry = self._records.get(Incoming, consignment)
         assert entry is not None, "an index names an accepted consignment"
-        return Received(entry=entry, links=self._links(IN, consignment), opened=self._reader.incoming(entry))
+        opened, damage = _opened(self._reader.incoming, entry)
+        return Received(entry=entry, links=self._links(IN, consignment), opened=opened, damage=damage)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -246,6 +255,14 @@ class Boxes:
                     self._arrivals.ring()
                 elif isinstance(change.record, Happening):
                     self._happenings.ring()
+
+
+def _opened(read: Callable[[T], OpenedDocument | None], entry: T) -> tuple[OpenedDocument | None, StoreError | None]:
+    """What can be read of an entry, or the damage: one bad sector must not hide a whole page."""
+    try:
+        return read(entry), None
+    except StoreError as damage:
+        return None, damage
 
 
 def _require(caller: Caller, right: str) -> None:

@@ -17,6 +17,7 @@ from node.body_server import BodyServer
 from node.boxes import Boxes
 from node.clock import ClockWatch
 from node.committer import Committer
+from node.conduct import Conducts
 from node.counting import Counting
 from node.directory import Directory, make_node_record
 from node.environment import Environment
@@ -24,16 +25,18 @@ from node.frames import FrameMaker
 from node.housekeeping import Housekeeping
 from node.intake import Intake
 from node.keyring import Keyring
-from node.links import Link, Links
+from node.link_table import Links
+from node.links import Link
 from node.logs import Log
 from node.metrics import Metrics
+from node.offer_line import Window
 from node.peers import Peers
 from node.puller import Puller
 from node.pump import Pump
 from node.reading import Reader
 from node.returner import Returner
 from node.scheduler import Scheduler
-from node.sender import Sender, Window
+from node.sender import Sender
 from node.services import Services
 from node.tasks import TaskStatus, start
 from node.transport import ByteStream, Transport
@@ -127,6 +130,8 @@ class Node:
         self.returner: Final = Returner(self.pump, self.host_of)
         self.scheduler: Final = Scheduler(self.pump, environment)
         self.links: Final = Links()
+        bar_max_ms = int(settings.backoff_max_s * 1000)
+        self.conducts: Final = Conducts(environment, own=settings.centre, bar_max_ms=bar_max_ms)
         self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)
         self.puller: Final = Puller(
             pump=self.pump, store=store, transport=transport, environment=environment, metrics=metrics, log=log
@@ -159,7 +164,7 @@ class Node:
             links=self.links,
             make_link=self._make_link,
             body_server=BodyServer(
-                pump=self.pump, store=self.store, environment=self.environment, metrics=self.metrics
+                pump=self.pump, store=self.store, environment=self.environment, metrics=self.metrics, log=self.log
             ),
             sender=self.sender,
             returner=self.returner,
@@ -167,6 +172,7 @@ class Node:
             metrics=self.metrics,
             log=self.log,
             backoff_max_s=self.settings.backoff_max_s,
+            conducts=self.conducts,
             on_hello=self._hello,
             on_twin=self.twin_seen,
         )
@@ -319,9 +325,12 @@ class Node:
             ping_s=self.settings.ping_s,
             dead_s=self.settings.dead_s,
             on_up=on_up,
+            window=self.settings.window,
             on_holding=self.sender.holding,
             on_dropped=self.sender.dropped,
             on_time=self._hear_time,
+            on_skipped=self.returner.again,
+            conduct=self.conducts.of(centre),
         )
 
     def _commit_failed(self, error: StoreError) -> None:
@@ -356,6 +365,8 @@ async def run_node(
         await start(nursery, node.pump.committer.run)
         await start(nursery, node.scheduler.run)
         await start(nursery, node.puller.run)
+        await start(nursery, node.sender.run)
+        await start(nursery, node.returner.run)
         await start(nursery, node.uploads.run)
         await start(nursery, node.housekeeping.run)
         nursery.start_soon(node.fatal.watch)

@@ -11,9 +11,9 @@ from typing import Final
 
 import trio
 
+from node.arriving import pull_token
 from node.environment import Environment
 from node.logs import Log
-from node.puller import pull_token
 from node.pump import Pump
 from node.tasks import Ready
 from node.upload_stream import TOKEN_MARK
@@ -67,7 +67,7 @@ class Housekeeping:
         # Listed before the pulls are read: what begins in between has its record, and is not in the list.
         tokens = await self._environment.run_body(self._store.bodies.partial_tokens)
         pulls = self._pump.view.records.scan(Pull, limit=UNDER_WAY_MAX)
-        known = {pull_token(part.digest) for pull in pulls for part in pull.parts}
+        known = {pull_token(pull.centre, part.digest) for pull in pulls for part in pull.parts}
         for token in tokens:
             if token not in known and not token.startswith(TOKEN_MARK):
                 await self._environment.run_body(self._store.bodies.drop_partial, token)

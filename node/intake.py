@@ -52,6 +52,8 @@ class PartGiven:
     media_type: str
     content: bytes | None = None
     upload_id: str = ""
+    sha256: bytes = b""
+    """What the author says the plain bytes are; empty: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,8 @@ class Intake:
                 raise RequestError("part_needs_upload", field=f"parts[{index}]", limit=INLINE_PLAIN_BYTES_MAX)
             if (part.content is None) == (not part.upload_id):
                 raise RequestError("part_content_or_upload", field=f"parts[{index}]")
+            if part.content is not None:
+                _check_unchanged(part, _sha256(part.content), index)
         if not 0 <= submission.expires_days <= limits.EXPIRY_MAX_MS // limits.DAY_MS:
             raise RequestError("expiry_out_of_range", field="expires_days", days=limits.EXPIRY_MAX_MS // limits.DAY_MS)
 
@@ -201,7 +205,9 @@ class Intake:
         parts: list[SealedPart] = []
         for index, part in enumerate(given):
             if part.content is None:
-                parts.append(self._uploaded(caller, part, f"parts[{index}].upload_id"))
+                sealed = self._uploaded(caller, part, f"parts[{index}].upload_id")
+                _check_unchanged(part, sealed.plain_digest, index)
+                parts.append(sealed)
             else:
                 parts.append(await self._seal(part, part.content))
         self._require_space(parts)
@@ -299,6 +305,12 @@ def check_key(key: str) -> None:
         raise RequestError("key_missing", field="Idempotency-Key")
     if len(key) > KEY_CHARACTERS_MAX or not all("!" <= character <= "~" for character in key):
         raise RequestError("key_characters", field="Idempotency-Key", limit=KEY_CHARACTERS_MAX)
+
+
+def _check_unchanged(part: PartGiven, plain_digest: bytes, index: int) -> None:
+    """Raises: RequestError: `part_changed`."""
+    if part.sha256 not in (b"", plain_digest):
+        raise RequestError("part_changed", field=f"parts[{index}].sha256", found=plain_digest.hex())
 
 
 def _as_recipient(error: RequestError) -> RequestError:

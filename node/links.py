@@ -2,25 +2,29 @@
 
 Obeys DESIGN §5. A link turns frames into inputs of the pump and sends into frames; it decides
 nothing. Two classes wait for the writer: words (receipts, answers, pings) before offers. A link
-that breaks a rule, or that the peer breaks, ends and is reset; what was owed stays owed.
+that breaks a rule, or that the peer breaks, ends and is reset; what was owed stays owed. A thing inside
+a good frame that cannot be read or believed is answered, and the link goes on.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import trio
 
+from node.conduct import RESTRAINED_RETRY_MS, Conduct
 from node.environment import Environment
 from node.frames import FrameMaker
 from node.logs import Log
 from node.metrics import Metrics
+from node.offer_line import OfferLine, Window
 from node.pump import Pump
 from node.transport import ByteStream
 from protocol import judging
-from protocol.errors import NetworkError, StoreError, TrucError
+from protocol.errors import FormatError, NetworkError, StoreError, TrucError
 from protocol.exchange import (
     Ack,
     Bye,
@@ -35,17 +39,24 @@ from protocol.exchange import (
     Returned,
     Session,
     frame_bytes,
+    unread_subject,
 )
 from protocol.limits import KIB
 from protocol.receiving import RETRY_OF
+from protocol.records import IN
 from protocol.signing import Signed
 from protocol.step import (
+    Alarm,
     Connected,
+    Event,
     OfferArrived,
     OfferPutOff,
     Send,
     SendHello,
     SendOffer,
+    SendReturn,
+    Settled,
+    StateChanged,
     ThingAcked,
     ThingReturned,
 )
@@ -56,10 +67,16 @@ FLUSH_BYTES: Final = 256 * KIB
 """Frames joined into one write."""
 WRITE_S: Final = 300
 """A peer that takes nothing for so long is given up; even a slow line moves a chunk in this time."""
-NEW_LINKS_MAX: Final = 4
-"""Streams of one peer that have not said hello yet; a further one ends the oldest."""
 WORDS_MAX: Final = 2_000
-"""Answers waiting for the writer; above it nothing more is read from this peer."""
+"""Words waiting for the writer; above it nothing more is read from this peer, and receipts are left to
+the returner, which brings them when there is room again."""
+WORDS_HELD_MAX: Final = 8 * WORDS_MAX
+"""What was read before and is answered now comes on top of that, a committer's backlog of it. A peer
+that does not take even this is given up: what it has not heard is said on its next link."""
+SAID_MAX: Final = 1_024
+"""Bytes of things that were said last, by digest: all that a window may hold, twice."""
+RULES: Final = frozenset({"exchange_order", "exchange_wrong_centre", "exchange_version"})
+"""Rules of the session; who breaks them, or the rules of framing, is turned away for a while."""
 
 
 class Link:
@@ -78,12 +95,16 @@ class Link:
         ping_s: float,
         dead_s: float,
         on_up: Callable[[Link, Hello], None],
-        on_holding: Callable[[str, bytes], None],
+        window: Window,
+        on_holding: Callable[[str, bytes], bool],
         on_dropped: Callable[[str, bytes], None],
         on_time: Callable[[str, int], None],
+        on_skipped: Callable[[str], None],
+        conduct: Conduct,
     ) -> None:
-        """`on_up` is told of the peer's hello, `on_holding` of offers whose bodies are pulled,
-        `on_dropped` of offers that made no frame, `on_time` of what time it is there."""
+        """`on_up` is told of the peer's hello, `on_holding` of offers whose bodies are pulled (it
+        says whether they leave the window), `on_dropped` of offers that made no frame, `on_time` of what
+        time it is there, `on_skipped` that there is room again for receipts that had none."""
         self.centre: Final = centre
         self.heard_ms = environment.monotonic_ms()
         self._stream: Final = stream
@@ -98,9 +119,13 @@ class Link:
         self._on_holding: Final = on_holding
         self._on_dropped: Final = on_dropped
         self._on_time: Final = on_time
+        self._on_skipped: Final = on_skipped
+        self._conduct: Final = conduct
         self._session: Final = Session(centre)
         self._words: deque[Send | Frame] = deque()
-        self._offers: deque[SendOffer] = deque()
+        self._offers: Final = OfferLine(window)
+        self._skipped = False
+        self._said: dict[bytes, bytes] = {}
         self._greeted = False
         self._bye: Bye | None = None
         self._bye_said = False
@@ -129,7 +154,11 @@ class Link:
         elif not self.is_up:
             return  # the record still owes it
         elif isinstance(send, SendOffer):
-            self._offers.append(send)
+            self._offers.add(send)
+        elif isinstance(send, SendReturn) and len(self._words) >= WORDS_MAX:
+            self._skipped = True  # still owed, and brought when the line is shorter
+        elif len(self._words) >= WORDS_HELD_MAX:
+            self.end("not_reading")
         else:
             self._words.append(send)
         self._wake.set()
@@ -153,13 +182,19 @@ class Link:
             try:
                 await self._live()
             except* NetworkError as broken:
-                self.why_over = self.why_over or _first(broken).code
+                self._give_up(_first(broken))
             except* TrucError as wrong:
                 error = _first(wrong)
-                self.why_over = self.why_over or error.code
+                self._give_up(error)
                 self._log.warning("link_refused", centre=self.centre, code=error.code, field=error.field)
         with trio.CancelScope(shield=True):
             await self._stream.reset()
+
+    def _give_up(self, error: TrucError) -> None:
+        self.why_over = self.why_over or error.code
+        cut_short = error.code == "frame_truncated"  # the network does that, too
+        if error.code in RULES or (isinstance(error, FormatError) and not cut_short):
+            self._conduct.broke(error.code)
 
     async def _live(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -197,13 +232,19 @@ class Link:
         """Frames for one write: words first, then offers, up to the flush size."""
         chunk = bytearray()
         while len(chunk) < FLUSH_BYTES and (self._words or self._offers):
-            item = self._words.popleft() if self._words else self._offers.popleft()
+            item = self._words.popleft() if self._words else self._offers.next()
             frame = self._frame_of(item)
             self._bye_said = self._bye_said or isinstance(frame, Bye)
             if frame is not None:
-                chunk += frame_bytes(frame)
+                encoded = frame_bytes(frame)
+                chunk += encoded
+                if isinstance(item, SendOffer):
+                    self._offers.written(item.consignment, len(encoded))
         if len(self._words) <= WORDS_MAX // 2:
             self._drained.set()
+            if self._skipped:
+                self._skipped = False
+                self._on_skipped(self.centre)
         return bytes(chunk)
 
     def _frame_of(self, item: Send | Frame) -> Frame | None:
@@ -216,7 +257,17 @@ class Link:
             frame = None
         if frame is None and isinstance(item, SendOffer):
             self._on_dropped(self.centre, item.consignment)
+        elif isinstance(frame, Offer) and isinstance(item, SendOffer):
+            self._note_said(frame.consignment, item.consignment)
+        elif isinstance(frame, Returned) and isinstance(item, SendReturn):
+            self._note_said(frame.thing, item.thing)
         return frame
+
+    def _note_said(self, octets: bytes, subject: bytes) -> None:
+        """A peer that cannot read these bytes can name nothing but their digest."""
+        self._said[unread_subject(octets)] = subject
+        if len(self._said) > SAID_MAX:
+            del self._said[next(iter(self._said))]
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -229,13 +280,14 @@ class Link:
                 self.why_over = self.why_over or "closed_by_peer"
                 return
             self._metrics.network_bytes.labels(direction="in").inc(len(data))
-            for frame in self._session.receive(data):
+            for frame in self._session.frames(data):
                 self._take(frame)
                 await trio.lowlevel.checkpoint()  # a frame may cost a signature or two
+                while len(self._words) > WORDS_MAX:
+                    self._drained = trio.Event()
+                    await self._drained.wait()
+            self._session.check()
             await self._pump.committer.room()
-            while len(self._words) > WORDS_MAX:
-                self._drained = trio.Event()
-                await self._drained.wait()
 
     def _take(self, frame: Frame) -> None:
         match frame:
@@ -246,12 +298,12 @@ class Link:
             case Offer() | Returned() | Ack() | NotNow():
                 self._hand_over(frame)
             case Holding():
-                self._on_holding(self.centre, frame.consignment)
+                if self._on_holding(self.centre, frame.consignment):
+                    self._answered(frame.consignment)
             case Ping():
                 self._on_time(self.centre, frame.time_ms)
                 here = self._pump.here()
-                self._words.append(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
-                self._wake.set()
+                self._say(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
             case Pong():
                 self._on_time(self.centre, frame.time_ms)
             case Bye():
@@ -259,22 +311,48 @@ class Link:
                 self.end(frame.code)
 
     def _hand_over(self, frame: Offer | Returned | Ack | NotNow) -> None:
+        if self._conduct.is_restrained and isinstance(frame, Offer | Returned):
+            self._decline(frame, "busy", RESTRAINED_RETRY_MS)
+            return
         try:
-            self._pump.put(self._input_of(frame))
+            ticket = self._pump.put(self._input_of(frame))
         except StoreError as error:
             self._log.info("not_taken", centre=self.centre, code=error.code)
-            self._decline(frame)
+            self._decline(frame, "disk_floor", RETRY_OF["disk_floor"])
+        else:
+            for event in ticket.step.events:
+                self._heed(event)
 
-    def _decline(self, frame: Offer | Returned | Ack | NotNow) -> None:
-        """A read-only node takes nothing and remembers nothing: the peer keeps owing."""
+    def _heed(self, event: Event) -> None:
+        """What a step made of a frame, as far as it concerns this link."""
+        if isinstance(event, Settled):
+            self._answered(event.consignment)
+        elif isinstance(event, Alarm) or (
+            isinstance(event, StateChanged) and event.box == IN and event.state == "refused"
+        ):
+            self._conduct.struck(event.code)
+
+    def _answered(self, consignment: bytes) -> None:
+        """The peer has spoken about an offer: the next may be written. Nothing that could be seen
+        follows from it before its own batch."""
+        self._offers.answered(consignment)
+        self._wake.set()
+
+    def _decline(self, frame: Offer | Returned | Ack | NotNow, code: str, retry_ms: int) -> None:
+        """Nothing is taken and nothing remembered: the peer keeps owing."""
         if isinstance(frame, Offer):
-            subject = judging.read(self.centre, frame).id
+            subject = judging.subject_of(frame)
         elif isinstance(frame, Returned):
-            subject = Signed.from_wire(frame.thing, bytes_max=len(frame.thing)).digest
+            subject = _subject_of(frame)
         else:
             return
-        self._words.append(NotNow(subject=subject, code="disk_floor", retry_ms=RETRY_OF["disk_floor"]))
-        self._wake.set()
+        self._say(NotNow(subject=subject, code=code, retry_ms=retry_ms))
+
+    def _say(self, frame: Pong | NotNow) -> None:
+        """Answer at once; a peer that asks before our hello is out gets none, for hello comes first."""
+        if self._greeted:
+            self._words.append(frame)
+            self._wake.set()
 
     def _input_of(
         self, frame: Offer | Returned | Ack | NotNow
@@ -287,7 +365,8 @@ class Link:
             case Ack():
                 return ThingAcked(centre=self.centre, thing=frame.thing)
             case NotNow():
-                return OfferPutOff(centre=self.centre, answer=frame)
+                subject = self._said.get(frame.subject, frame.subject)
+                return OfferPutOff(centre=self.centre, answer=replace(frame, subject=subject))
 
     # --- watching -----------------------------------------------------------------------------
 
@@ -304,58 +383,16 @@ class Link:
                 self._wake.set()
 
 
+def _subject_of(returned: Returned) -> bytes:
+    """What an answer to a returned thing names."""
+    try:
+        return Signed.from_wire(returned.thing, bytes_max=len(returned.thing)).digest
+    except FormatError:
+        return unread_subject(returned.thing)
+
+
 def _first(group: BaseExceptionGroup[TrucError]) -> TrucError:
     error = group.exceptions[0]
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-class Links:
-    """The links of every peer: one that counts, and newer ones that have yet to say hello."""
-
-    def __init__(self) -> None:
-        self._by_centre: dict[str, Link] = {}
-        self._new: dict[str, list[Link]] = {}
-
-    def get(self, centre: str) -> Link | None:
-        """The link to a centre that counts, if one stands."""
-        return self._by_centre.get(centre)
-
-    def route(self, send: Send) -> None:
-        """Give a send to its peer's link; without one it is dropped, the record still owes it."""
-        if isinstance(send, SendHello):
-            for new in self._new.get(send.centre, []):
-                new.send(send)
-        link = self._by_centre.get(send.centre)  # a hello, too: the peer's may have come before ours left
-        if link is not None:
-            link.send(send)
-
-    def add(self, link: Link) -> None:
-        """A stream begins; it counts from the peer's hello on."""
-        new = self._new.setdefault(link.centre, [])
-        new.append(link)
-        if len(new) > NEW_LINKS_MAX:
-            new[0].end("too_many_streams")
-
-    def promote(self, link: Link) -> None:
-        """The peer has said hello on this link: it replaces the older one."""
-        self._new[link.centre].remove(link)
-        older = self._by_centre.get(link.centre)
-        self._by_centre[link.centre] = link
-        if older is not None:
-            older.end("replaced")
-
-    def remove(self, link: Link) -> bool:
-        """Forget a link that is over; whether it was the one that counted."""
-        if link in self._new.get(link.centre, []):
-            self._new[link.centre].remove(link)
-        if self._by_centre.get(link.centre) is not link:
-            return False
-        del self._by_centre[link.centre]
-        return True
-
-    def end_all(self, why: str) -> None:
-        """Reset every stream: what the sessions had advanced to is no longer true."""
-        for link in [*self._by_centre.values(), *(new for links in self._new.values() for new in links)]:
-            link.end(why)

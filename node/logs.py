@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
 from pathlib import Path
@@ -30,6 +31,19 @@ BYTES_SHOWN_MAX: Final = 32
 CHARACTERS_SHOWN_MAX: Final = 500
 """Longer values are cut: an event carries an id or a reason, not a content."""
 FRAMES_SHOWN_MAX: Final = 30
+
+ALARM_AGAIN_MS: Final = 24 * 60 * 60_000
+"""The same alarm about the same thing is one line a day, however often the peer comes with it."""
+ALARMS_KNOWN_MAX: Final = 4_096
+PEER_LINES_PER_MINUTE: Final = 60
+"""Of each of these events and each centre; nobody fills a disk with our own words."""
+PEER_EVENTS: Final = frozenset(
+    {
+        *("alarm", "link_refused", "link_failed", "stream_over", "stream_failed", "peer_up", "peer_down"),
+        *("pull_failed", "frame_not_made", "not_taken"),
+        *("connected", "disconnected", "connection_lost", "arrival_failed"),
+    }
+)
 
 LIBRARIES: Final = ("libp2p", "hypercorn", "multiaddr")
 """Their warnings would otherwise go to the last-resort handler (LIBRARIES §libp2p)."""
@@ -76,7 +90,13 @@ def make_log(
     """A log of its own, without global state, so that many nodes fit in one process."""
     made = structlog.wrap_logger(
         cast("Any", sink),
-        processors=[_stamp(environment), structlog.processors.add_log_level, _tame, _json if form == "json" else _text],
+        processors=[
+            _Gate(environment),
+            _stamp(environment),
+            structlog.processors.add_log_level,
+            _tame,
+            _json if form == "json" else _text,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         context_class=dict,
         cache_logger_on_first_use=True,
@@ -152,6 +172,50 @@ def _text_of(record: logging.LogRecord) -> str:
 
 
 # --- processors -----------------------------------------------------------------------------
+
+
+class _Gate:
+    """Lets through what a peer can cause a bounded number of times. What was left out is counted in
+    the next line of its kind."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._alarms: dict[tuple[Any, ...], int] = {}
+        self._minute = -1
+        self._lines: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, _logger: Any, _method: str, event: _Event) -> _Event:
+        name = event["event"]
+        if name not in PEER_EVENTS:
+            return event
+        if name == "alarm" and self._is_known(event):
+            raise structlog.DropEvent
+        return self._counted((name, str(event.get("centre", ""))), event)
+
+    def _is_known(self, event: _Event) -> bool:
+        alarm = tuple(sorted((key, str(value)) for key, value in event.items()))
+        now_ms = self._environment.monotonic_ms()
+        told_ms = self._alarms.get(alarm)
+        if told_ms is not None and now_ms - told_ms < ALARM_AGAIN_MS:
+            return True
+        self._alarms.pop(alarm, None)
+        self._alarms[alarm] = now_ms
+        if len(self._alarms) > ALARMS_KNOWN_MAX:
+            del self._alarms[next(iter(self._alarms))]
+        return False
+
+    def _counted(self, kind: tuple[str, str], event: _Event) -> _Event:
+        minute = self._environment.monotonic_ms() // 60_000
+        if minute != self._minute:
+            self._minute = minute
+            self._lines.clear()
+        self._lines[kind] += 1
+        if self._lines[kind] > PEER_LINES_PER_MINUTE:
+            self._left_out[kind] += 1
+            raise structlog.DropEvent
+        left_out = self._left_out.pop(kind, 0)
+        return {**event, "left_out": left_out} if left_out else event
 
 
 def _stamp(environment: Environment) -> Callable[[Any, str, _Event], _Event]:

@@ -32,8 +32,8 @@ from node.founding import find_passphrase, open_keyring
 from node.keyring import Keyring
 from node.logs import LineSink, Log, adopt_libraries, log_failure, make_log, open_log_file
 from node.metrics import Metrics
+from node.offer_line import Window
 from node.peer_id import peer_id_of
-from node.sender import Window
 from node.tasks import Ready, TaskStatus, start
 from node.transport import Transport
 from protocol.catalogue import Language, next_step, text

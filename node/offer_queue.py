@@ -38,7 +38,7 @@ class _Lane:
 class OfferQueue:
     """Positions in the queues of one peer's recipients."""
 
-    def __init__(self, records: Records, now_ms: Callable[[], int], recipients: Iterable[str]) -> None:
+    def __init__(self, records: Records, now_ms: Callable[[], int], recipients: Iterable[str] = ()) -> None:
         """Begin at the head of all lanes of these recipients."""
         self._records: Final = records
         self._now_ms: Final = now_ms
@@ -46,12 +46,16 @@ class OfferQueue:
         self._turns: tuple[dict[str, None], ...] = tuple({} for _ in range(LANES))
         self._again: dict[bytes, Owed] = {}
         for recipient in recipients:
-            for turn in self._turns:
-                turn[recipient] = None
+            self.begin(recipient)
 
     def __bool__(self) -> bool:
         """Something may be waiting."""
         return bool(self._again) or any(self._turns)
+
+    def begin(self, recipient: str) -> None:
+        """Look at all lanes of this recipient, from where they were read to."""
+        for turn in self._turns:
+            turn.setdefault(recipient)
 
     def is_clear(self, recipient: str) -> bool:
         """Nothing waits for this recipient, so an offer to it overtakes nobody."""

@@ -2,8 +2,9 @@
 
 Obeys DESIGN §5: own reconnect loop with address rotation, back-off that belongs to the peer and
 is capped, any sign of life wakes it at once, and an own centre is reached over the loop-back
-stream. Which addresses a centre has comes from its node record and the configuration; who is
-admitted, from the directory.
+stream. A peer that breaks the rules of its streams is left alone for a while that grows. Which
+addresses a centre has comes from its node record and the configuration; who is admitted, from
+the directory.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Final
 import trio
 
 from node.body_server import BodyServer
+from node.conduct import Conducts
 from node.environment import Environment
-from node.links import Link, Links
+from node.link_table import Links
+from node.links import Link
 from node.logs import Log, log_failure
 from node.loopback import EchoStream
 from node.metrics import Metrics
@@ -26,7 +29,7 @@ from node.sender import Sender
 from node.tasks import Ready, start
 from node.transport import ByteStream, Refused, Transport
 from protocol import body_exchange, exchange
-from protocol.errors import NetworkError, TrucError
+from protocol.errors import FormatError, NetworkError, TrucError
 from protocol.exchange import Hello
 
 DIAL_S: Final = 10
@@ -36,6 +39,8 @@ OPEN_S: Final = 10
 BACKOFF_FIRST_S: Final = 0.5
 TWIN_ALIVE_S: Final = 25
 """A peer that was heard so recently lives; a ping comes every 20 seconds."""
+PEER_OPENS_S: Final = 30
+"""The peer whose part it is opens its exchange stream at once when it is connected."""
 STEADY_S: Final = 30
 """A link that stood this long was a good one: the next back-off begins small again."""
 
@@ -75,6 +80,7 @@ class Peers:
         metrics: Metrics,
         log: Log,
         backoff_max_s: float,
+        conducts: Conducts,
         on_hello: Callable[[Hello], None],
         on_twin: Callable[[str], None],
     ) -> None:
@@ -91,6 +97,7 @@ class Peers:
         self._metrics: Final = metrics
         self._log: Final = log
         self._backoff_max_s: Final = backoff_max_s
+        self._conducts: Final = conducts
         self._on_hello: Final = on_hello
         self._on_twin: Final = on_twin
         self._peers: dict[str, Peer] = {}
@@ -169,13 +176,27 @@ class Peers:
     async def _hold(self, peer: Peer) -> None:
         """Stay while the connection stands; open the exchange stream if that is our part."""
         if not self._transport.opens_exchange(peer.centre):
-            self._note(peer, "connected", "peer_opens")
-            await self._transport.disconnected(peer.centre)
-            raise NetworkError("unreachable", centre=peer.centre, reason="disconnected")
+            await self._wait_for_the_opener(peer)
         stream = await self._open(peer.centre)
         self._metrics.streams_opened.labels(protocol="exchange").inc()
         why = await self._live(peer.centre, stream)
         raise NetworkError("link_over", centre=peer.centre, reason=why)
+
+    async def _wait_for_the_opener(self, peer: Peer) -> None:
+        """Return when the peer, whose part it is, has long enough opened no exchange stream. A daemon
+        with our key elsewhere may have it: only our own hello brings that to light.
+
+        Raises:
+            NetworkError: the connection is over.
+        """
+        self._note(peer, "connected", "peer_opens")
+        waits = True
+        while waits:
+            with trio.move_on_after(PEER_OPENS_S) as patience:
+                await self._transport.disconnected(peer.centre)
+            if not patience.cancelled_caught:
+                raise NetworkError("unreachable", centre=peer.centre, reason="disconnected")
+            waits = self._has_link(peer)
 
     async def _open(self, centre: str) -> ByteStream:
         try:
@@ -202,6 +223,7 @@ class Peers:
             nursery.start_soon(self._wake_when_connected, peer)
             with trio.move_on_after(delay_s):
                 await peer.wake.wait()
+            await trio.sleep(self._conducts.of(peer.centre).barred_ms / 1000)  # no sign of life shortens this
             nursery.cancel_scope.cancel()
 
     async def _wake_when_connected(self, peer: Peer) -> None:
@@ -229,13 +251,18 @@ class Peers:
 
     async def _accept(self, centre: str, protocol: str, stream: ByteStream) -> None:
         """A peer opened a stream. Whatever goes wrong in it ends this stream and nothing else."""
+        conduct = self._conducts.of(centre)
         try:
-            if protocol == exchange.PROTOCOL:
+            if protocol == exchange.PROTOCOL and conduct.may_open():
                 self.wake(centre)
                 await self._live(centre, stream)
-            elif protocol == body_exchange.PROTOCOL:
+            elif protocol == body_exchange.PROTOCOL and not conduct.barred_ms:
                 await self._body_server.serve(centre, stream)
+            else:
+                await stream.reset()
         except TrucError as error:
+            if isinstance(error, FormatError) and error.code != "frame_truncated":
+                conduct.broke(error.code)
             self._log.info("stream_over", centre=centre, protocol=protocol, code=error.code)
         except Exception as error:  # noqa: BLE001  # the outermost frame of a service: one stream, not the node
             log_failure(self._log, "stream_failed", error, centre=centre, protocol=protocol)

@@ -15,7 +15,7 @@ from node.tracing import thing_of
 from protocol import receiving, sending
 from protocol.directory import AgencyRecord, CentreRecord
 from protocol.entitlement import Known
-from protocol.errors import RequestError
+from protocol.errors import RequestError, StoreError
 from protocol.evidence import build_evidence
 from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, SealedHeader
 from protocol.sealing import vault_open
@@ -32,6 +32,7 @@ def evidence_of(node: Node, caller: Caller, consignment: bytes, *, disclose: boo
 
     Raises:
         RequestError: `consignment_unknown`, `part_gone` (to be disclosed, and no longer kept).
+        StoreError: `content_damaged`.
     """
     records = node.store.committed
     sent, held = records.get(Outgoing, consignment), records.get(Incoming, consignment)
@@ -56,8 +57,10 @@ def evidence_of(node: Node, caller: Caller, consignment: bytes, *, disclose: boo
 
 
 def _required(node: Node, digest: bytes) -> Signed:
+    """What a record names is stored, or else damaged."""
     signed = thing_of(node, digest)
-    assert signed is not None, "what a record names is stored"
+    if signed is None:
+        raise StoreError("content_damaged", reason=digest.hex()[:16])
     return signed
 
 

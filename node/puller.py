@@ -2,38 +2,38 @@
 
 Obeys DESIGN §4 and §6. Each body is hashed and opened on its way to the disk, so that what ends
 as `BodiesDurable` is durable, whole and readable. A pull goes on from its last whole MiB after a
-broken stream or a restart. An envelope is pulled once, however many of its consignments are
-offered; the others are judged again when the first one is kept.
+broken stream or a restart. An envelope is pulled once from a peer, however many of its consignments
+are offered; the others are judged again when the first one is kept. Nothing that one peer does,
+or lets hang, hinders the pulls from another, even of the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
+from node.arriving import Arriving
+from node.committer import Ticket
 from node.environment import Environment
 from node.logs import Log
 from node.metrics import Metrics
+from node.pull_space import PullSpace
 from node.pump import Pump
 from node.streams import StreamReader
 from node.tasks import Ready
 from node.transport import ByteStream, Transport
 from protocol import body_exchange
 from protocol.body_exchange import FRAME_BYTES_MAX, BodyAsked, ask, read_given
-from protocol.encoding import lp
-from protocol.envelope import PartRef, PartSecret, total_size
-from protocol.errors import FormatError, NetworkError, NotNow, StoreError, TrucError, TrustError
-from protocol.limits import HELD_OFFERS_MAX, MIB, SEGMENT_BYTES
-from protocol.record import Body, Put, PutBody
-from protocol.sealing import BodyHasher, PartOpener
+from protocol.envelope import total_size
+from protocol.errors import FormatError, NetworkError, NotNow, StoreError, TrucError
+from protocol.limits import HELD_OFFERS_MAX, MIB
 from protocol.step import BodiesDurable, BodiesFailed, BodyRequest, OfferArrived, VerifiedBody
-from storage.bodies import SMALL_BODY_BYTES_MAX, BodyWriter
+from storage.bodies import SMALL_BODY_BYTES_MAX
 from storage.store import Store
 
 STREAMS_PER_PEER: Final = 4
@@ -50,11 +50,6 @@ class _Envelope:
 
     request: BodyRequest
     others: dict[bytes, BodyRequest] = field(default_factory=dict)
-
-
-def pull_token(body: bytes) -> bytes:
-    """The name of a partly pulled body: the same after a restart, for every consignment of its envelope."""
-    return hashlib.sha256(lp("pull", body)).digest()[:16]
 
 
 class Puller:
@@ -76,10 +71,10 @@ class Puller:
         self._environment: Final = environment
         self._metrics: Final = metrics
         self._log: Final = log
-        self._envelopes: dict[bytes, _Envelope] = {}
+        self._envelopes: dict[tuple[str, bytes], _Envelope] = {}
         self._limits: dict[str, trio.CapacityLimiter] = {}
         self._held: Counter[str] = Counter()
-        self._arriving: set[bytes] = set()
+        self._space: Final = PullSpace(pump=pump, store=store, environment=environment, log=log)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -91,7 +86,7 @@ class Puller:
     def pull(self, request: BodyRequest) -> None:
         """Begin to pull, or wait for the same envelope's pull to end."""
         assert self._nursery is not None
-        key = request.envelope.header_digest
+        key = (request.centre, request.envelope.header_digest)
         known = self._envelopes.get(key)
         if self._held[request.centre] >= 2 * HELD_OFFERS_MAX:
             self._put(BodiesFailed(centre=request.centre, offer=request.offer, code="busy"))
@@ -104,9 +99,10 @@ class Puller:
             self._held[request.centre] += 1
             known.others[request.consignment] = request
 
-    async def _one(self, key: bytes) -> None:
+    async def _one(self, key: tuple[str, bytes]) -> None:
         request = self._envelopes[key].request
         limit = self._limits.setdefault(request.centre, trio.CapacityLimiter(STREAMS_PER_PEER))
+        bodies: tuple[VerifiedBody, ...] = ()
         given: BodiesDurable | BodiesFailed
         try:
             async with limit:
@@ -116,111 +112,80 @@ class Puller:
             self._log.info("pull_failed", centre=request.centre, code=error.code)
             given = BodiesFailed(centre=request.centre, offer=request.offer, code=_code_for_peer(error))
         others = self._envelopes.pop(key).others
-        self._held[request.centre] -= 1
-        for other in others.values():
-            self._held[other.centre] -= 1
-        self._put(given)
+        self._held[request.centre] -= 1 + len(others)
+        outcome = self._put(given)
         for other in others.values():
             self._put(OfferArrived(centre=other.centre, offer=other.offer))
+        if bodies:
+            await self._space.settle(bodies, outcome)
+        else:
+            await self._space.broken(request)
 
-    def _put(self, given: BodiesDurable | BodiesFailed | OfferArrived) -> None:
+    def _put(self, given: BodiesDurable | BodiesFailed | OfferArrived) -> Ticket | None:
         try:
-            self._pump.put(given)
+            return self._pump.put(given)
         except StoreError as error:  # read-only: the peer keeps owing and offers again
             self._log.info("not_taken", code=error.code)
+            return None
 
     # --- one envelope -------------------------------------------------------------------------
 
     async def _bodies(self, request: BodyRequest) -> tuple[VerifiedBody, ...]:
-        small = total_size(request.envelope.parts) <= SMALL_BODY_BYTES_MAX
         with _patience():
             stream = await self._transport.open_stream(request.centre, body_exchange.PROTOCOL)
         self._metrics.streams_opened.labels(protocol="body").inc()
         try:
-            reader = StreamReader(stream)
-            bodies = [
-                await self._body(request, ref, secret, stream, reader, small=small)
-                for ref, secret in zip(request.envelope.parts, request.header.parts, strict=True)
-            ]
-            await stream.close()
-            return tuple(bodies)
+            with ExitStack() as held:
+                arrived = await self._arrive(request, stream, held)
+                await stream.close()
+                return await self._space.place(arrived)
         finally:
             with trio.CancelScope(shield=True):
                 await stream.reset()
 
-    async def _body(
-        self,
-        request: BodyRequest,
-        ref: PartRef,
-        secret: PartSecret,
-        stream: ByteStream,
-        reader: StreamReader,
-        *,
-        small: bool,
-    ) -> VerifiedBody:
-        arriving = _Arriving(ref, secret)
-        if small:
-            await self._receive(request, ref, stream, reader, arriving, None)
-            return arriving.verified(PutBody(ref.digest, arriving.whole()))
-        token = pull_token(ref.digest)
-        bodies = self._store.bodies
-        if token in self._arriving:
-            raise NotNow("busy")  # another envelope's pull of the same body, at this moment
-        bodies.reserve(token, ref.size)
-        self._arriving.add(token)
-        try:
-            writer = await self._writer(token, ref, arriving)
-            await self._into_file(request, ref, stream, reader, arriving, writer)
-            place = await self._environment.run_body(writer.finish, ref.digest)
-        finally:
-            self._arriving.discard(token)
-            bodies.release(token)
-        return arriving.verified(Put(Body(digest=ref.digest, size=ref.size, place=place)))
+    async def _arrive(self, request: BodyRequest, stream: ByteStream, held: ExitStack) -> list[Arriving]:
+        """All bodies of an envelope, one after the other, in memory or in partial files that stay
+        ours until `held` is closed."""
+        small = total_size(request.envelope.parts) <= SMALL_BODY_BYTES_MAX
+        reader, arrived = StreamReader(stream), list[Arriving]()
+        for ref, secret in zip(request.envelope.parts, request.header.parts, strict=True):
+            arriving = Arriving(request, ref, secret)
+            arrived.append(arriving)
+            if small:
+                await self._receive(arriving, stream, reader, self._into_memory)
+                arriving.check()
+            else:
+                held.enter_context(self._space.reserved(arriving))
+                await self._space.resume(arriving)
+                await self._into_file(arriving, stream, reader)
+        return arrived
 
-    async def _into_file(
-        self,
-        request: BodyRequest,
-        ref: PartRef,
-        stream: ByteStream,
-        reader: StreamReader,
-        arriving: _Arriving,
-        writer: BodyWriter,
-    ) -> None:
+    async def _into_memory(self, arriving: Arriving, piece: bytes) -> None:
+        await self._environment.run_body(arriving.keep, piece)
+
+    async def _into_file(self, arriving: Arriving, stream: ByteStream, reader: StreamReader) -> None:
         try:
-            await self._receive(request, ref, stream, reader, arriving, writer)
+            await self._receive(arriving, stream, reader, self._space.keep)
         except (NetworkError, NotNow, FormatError):
-            await self._environment.run_body(writer.pause)  # the next attempt goes on from here
+            await self._environment.run_body(arriving.pause)  # the next attempt goes on from here
             raise
         try:
             arriving.check()
         except TrucError:
-            await self._environment.run_body(writer.abandon)  # the next attempt begins from nothing
+            await self._environment.run_body(arriving.abandon)  # the next attempt begins from nothing
             raise
-
-    async def _writer(self, token: bytes, ref: PartRef, arriving: _Arriving) -> BodyWriter:
-        """Where the last attempt stopped, at a whole MiB; what is there is hashed and opened again."""
-        bodies = self._store.bodies
-        held = bodies.partial_size(token)
-        durable = min(held or 0, ref.size - 1) // SEGMENT_BYTES * SEGMENT_BYTES
-        if not durable:
-            if held is not None:
-                await self._environment.run_body(bodies.drop_partial, token)
-            return await self._environment.run_body(bodies.writer, token)
-        for offset in range(0, durable, SEGMENT_BYTES):
-            piece = await self._environment.run_body(bodies.read_partial, token, offset, SEGMENT_BYTES)
-            await self._environment.run_body(arriving.take, piece)
-        return await self._environment.run_body(bodies.resume, token, durable)
+        if arriving.request.envelope.parts[-1] != arriving.ref:
+            await self._environment.run_body(arriving.pause)  # until the last part is there
 
     async def _receive(
         self,
-        request: BodyRequest,
-        ref: PartRef,
+        arriving: Arriving,
         stream: ByteStream,
         reader: StreamReader,
-        arriving: _Arriving,
-        writer: BodyWriter | None,
+        keep: Callable[[Arriving, bytes], Awaitable[None]],
     ) -> None:
-        asked = BodyAsked(consignment=request.consignment, body=ref.digest, offset=arriving.size)
+        ref = arriving.ref
+        asked = BodyAsked(consignment=arriving.request.consignment, body=ref.digest, offset=arriving.size)
         frame = None
         with _patience():
             await stream.write(ask(asked))
@@ -229,12 +194,12 @@ class Puller:
             raise NetworkError("stream_ended")
         given = read_given(*frame)
         if given.code:
-            raise NotNow("body_damaged" if given.code != "busy" else "busy")
+            raise NotNow(CODE_OF_GIVEN.get(given.code, "body_damaged"))
         if given.size != ref.size - arriving.size:
             raise FormatError("body_size", field="size", size=given.size)
         while arriving.size < ref.size:
             piece = await self._piece(reader, ref.size - arriving.size)
-            await self._environment.run_body(_take, arriving, writer, piece)
+            await keep(arriving, piece)
             self._metrics.network_bytes.labels(direction="in").inc(len(piece))
 
     async def _piece(self, reader: StreamReader, left: int) -> bytes:
@@ -256,71 +221,8 @@ def _patience() -> Iterator[None]:
         raise NetworkError("stream_stalled", seconds=STALL_S) from error
 
 
-class _Arriving:
-    """One body as far as it has come: hashed, opened, and, when small, kept."""
-
-    def __init__(self, ref: PartRef, secret: PartSecret) -> None:
-        self._ref: Final = ref
-        self._opener: Final = PartOpener(secret.key)
-        self._hasher: Final = BodyHasher()
-        self._kept = bytearray()
-        self._damage: TrustError | None = None
-        self._checked = False
-        self.size = 0
-
-    def take(self, piece: bytes) -> None:
-        """Hash and open one more piece. In a worker. A piece that does not open is remembered:
-        whose fault it is shows when the digest of the whole is known."""
-        self._hasher.update(piece)
-        self.size += len(piece)
-        if self._damage is None:
-            try:
-                self._opener.feed(piece)
-            except TrustError as error:
-                self._damage = error
-
-    def keep(self, piece: bytes) -> None:
-        """Keep a piece in memory."""
-        self._kept += piece
-
-    def whole(self) -> bytes:
-        """All that was kept."""
-        return bytes(self._kept)
-
-    def check(self) -> None:
-        """Whether what came is what was signed.
-
-        Raises:
-            NotNow: `body_damaged` (other bytes than the envelope names).
-            TrustError: `part_damaged` (the issuer signed bytes that do not open).
-        """
-        if self._checked:
-            return
-        if self._hasher.digest() != self._ref.digest:
-            raise NotNow("body_damaged")
-        if self._damage is not None:
-            raise self._damage
-        self._opener.finish()
-        self._checked = True
-
-    def verified(self, put: Put | PutBody) -> VerifiedBody:
-        """The proof for the step."""
-        self.check()
-        return VerifiedBody(
-            digest=self._ref.digest,
-            size=self._ref.size,
-            plain_digest=self._opener.plain_digest,
-            plain_size=self._opener.plain_size,
-            put=put,
-        )
-
-
-def _take(arriving: _Arriving, writer: BodyWriter | None, piece: bytes) -> None:
-    arriving.take(piece)
-    if writer is None:
-        arriving.keep(piece)
-    else:
-        writer.write(piece)
+CODE_OF_GIVEN: Final = {"busy": "busy", "body_gone": "body_gone", "not_yours": "record_stale"}
+"""What a peer that gives nothing is answered: it has lost the body, or knows another host than us."""
 
 
 def _code_for_peer(error: TrucError) -> str:
@@ -329,4 +231,6 @@ def _code_for_peer(error: TrucError) -> str:
         return "part_mismatch"
     if error.code in ("disk_full", "disk_floor"):
         return "disk_floor"
-    return "busy" if isinstance(error, NetworkError) or error.code == "busy" else "body_damaged"
+    if isinstance(error, NotNow):
+        return error.code
+    return "busy" if isinstance(error, NetworkError | StoreError) else "body_damaged"

@@ -13,7 +13,7 @@ from typing import Final
 from node.environment import Environment
 from protocol import receiving, sending
 from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, PartSecret
-from protocol.errors import RequestError, StoreError
+from protocol.errors import RequestError, StoreError, TrucError
 from protocol.limits import CHUNK_BYTES, TAG_BYTES
 from protocol.records import Document, Incoming, SealedHeader, StoredPart, Thing
 from protocol.sealing import PartOpener, committed_header_key, open_header, vault_open
@@ -44,7 +44,7 @@ class Reader:
         """An accepted consignment; None when its content is no longer kept.
 
         Raises:
-            TrustError, StoreError: what lies on the disk is not what was accepted.
+            StoreError: `content_damaged`: what lies on the disk is not what was accepted.
         """
         context = receiving.content_key_context(entry.consignment)
         return self._open(entry.envelope, context, entry.wrapped_key)
@@ -53,12 +53,18 @@ class Reader:
         """A document we sent; None when its content is no longer kept.
 
         Raises:
-            TrustError, StoreError: what lies on the disk is not what was submitted.
+            StoreError: `content_damaged`: what lies on the disk is not what was submitted.
         """
         context = sending.content_key_context(document.envelope_id)
         return self._open(document.envelope, context, document.wrapped_key)
 
     def _open(self, envelope_digest: bytes, context: bytes, wrapped_key: bytes) -> OpenedDocument | None:
+        try:
+            return self._opened(envelope_digest, context, wrapped_key)
+        except TrucError as error:
+            raise StoreError("content_damaged", reason=error.code) from error
+
+    def _opened(self, envelope_digest: bytes, context: bytes, wrapped_key: bytes) -> OpenedDocument | None:
         records = self._store.committed
         thing, sealed = records.get(Thing, envelope_digest), records.get(SealedHeader, envelope_digest)
         if thing is None or sealed is None or not wrapped_key:

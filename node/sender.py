@@ -13,8 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import trio
+
+from node.offer_line import Window
 from node.offer_queue import OfferQueue
 from node.pump import Pump
+from node.tasks import Ready
 from protocol import limits
 from protocol.errors import StoreError
 from protocol.exchange import NotNow
@@ -24,17 +28,11 @@ from protocol.step import Event, Offering, OfferPutOff, Queued, Settled
 
 BATCH_OFFERS: Final = 64
 """Offers marked in one step."""
+AHEAD: Final = 4
+"""Windows full of offers that may be recorded as offered: one is written, one on its way through
+the committer before it may leave, one behind the line, one answered and on its way to the disk."""
 DROPPED_AGAIN_MS: Final = limits.MINUTE_MS
 """An offer that could not be made is tried again after this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How much may be written to a peer and not yet answered: offers, and bytes of offers. The
-    operator may choose less than what the protocol allows."""
-
-    offers: int = limits.WINDOW_OFFERS_MAX
-    size: int = limits.WINDOW_BYTES_MAX
 
 
 @dataclass(slots=True)
@@ -48,13 +46,16 @@ class _Peer:
     held: set[bytes] = field(default_factory=set)
     """Offers whose bodies the peer is pulling: outside the window."""
     size: int = 0
+    walked: bool = False
+    """The index of all recipients was gone through since the peer came up: what is not in the queue
+    is not owed."""
     promised: int = 0
     promised_size: int = 0
     """Offers that will leave together with a document that is being owned at this moment."""
 
     def room(self) -> bool:
         offers, size = len(self.flying) + self.promised, self.size + self.promised_size
-        return offers < self.window.offers and size < self.window.size
+        return offers < self.window.offers and size < AHEAD * self.window.size
 
     def fly(self, consignment: bytes, size: int) -> None:
         self.size += size - self.flying.get(consignment, 0)
@@ -100,14 +101,31 @@ class Sender:
         self._window: Final = Window() if window is None else window
         self._host_of: Final = host_of
         self._peers: dict[str, _Peer] = {}
+        self._closing = False
+        self._work = trio.Event()
         pump.listeners.append(self._listen)
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Go through the recipients of what is owed whenever a peer comes up or hosts change, one
+        look at the index a turn, until cancelled."""
+        task_status.started()
+        while True:
+            self._work = trio.Event()
+            begun = {centre: peer for centre, peer in self._peers.items() if not peer.walked}
+            if not begun and not self._closing:
+                await self._work.wait()
+                continue
+            await self._walk()
+            for centre, peer in begun.items():
+                peer.walked = True
+                self._fill(centre)
 
     # --- peers --------------------------------------------------------------------------------
 
     def peer_up(self, centre: str) -> None:
         """Begin with this peer from the head of its queues, urgent first."""
-        self._peers[centre] = _Peer(self._queue_for(centre), self._window)
-        self._fill(centre)
+        self._peers[centre] = _Peer(self._new_queue(), self._window)
+        self._work.set()
 
     def peer_down(self, centre: str) -> None:
         """Forget what was under way; all of it is still owed."""
@@ -115,11 +133,10 @@ class Sender:
 
     def hosts_changed(self) -> None:
         """Agencies may have moved or closed: look again where everything is to go."""
-        for centre, peer in self._peers.items():
-            peer.queue = self._queue_for(centre)
-        for centre in list(self._peers):
-            self._fill(centre)
-        self._close_queues()
+        for peer in self._peers.values():
+            peer.queue, peer.walked = self._new_queue(), False
+        self._closing = True
+        self._work.set()
 
     def promise(self, recipients: Iterable[str], size: int) -> Promise:
         """Keep room for offers of `size` bytes to as many of these recipients as have it; the
@@ -127,11 +144,11 @@ class Sender:
         promise = Promise(size)
         for recipient in recipients:
             peer = self._peer_of(recipient)
-            if peer is not None and peer.room() and peer.queue.is_clear(recipient):
+            if peer is not None and peer.walked and peer.room() and peer.queue.is_clear(recipient):
                 promise.take(recipient, peer)
         return promise
 
-    def holding(self, centre: str, consignment: bytes) -> None:
+    def holding(self, centre: str, consignment: bytes) -> bool:
         """The peer pulls the bodies of this offer: it leaves the window, but not the flight. Beyond
         so many it stays in the window, where small and urgent documents still pass it."""
         peer = self._peers.get(centre)
@@ -139,6 +156,8 @@ class Sender:
             peer.land(consignment)
             peer.held.add(consignment)
             self._fill(centre)
+            return True
+        return False
 
     def dropped(self, centre: str, consignment: bytes) -> None:
         """The offer made no frame, so the recipient has nothing of it: as after a *not now*, it is
@@ -189,9 +208,10 @@ class Sender:
     # --- choosing -----------------------------------------------------------------------------
 
     def _fill(self, centre: str) -> None:
-        """Offer while there is room; urgent first, recipients in turn."""
+        """Offer while there is room; urgent first, recipients in turn. Before all recipients were looked
+        at nobody knows what is most urgent."""
         peer = self._peers.get(centre)
-        while peer is not None and peer.room():
+        while peer is not None and peer.walked and peer.room():
             chosen = self._choose(peer)
             if not chosen:
                 return
@@ -200,7 +220,7 @@ class Sender:
             try:
                 self._pump.put(Offering(centre=centre, consignments=tuple(owed.consignment for owed in chosen)))
             except StoreError:  # read-only: everything stays owed, the next peer_up begins again
-                self._peers[centre] = _Peer(OfferQueue(self._pump.view.records, self._now_ms, ()), self._window)
+                self._peers[centre] = _Peer(self._new_queue(), self._window, walked=True)
                 return
 
     def _choose(self, peer: _Peer) -> list[Owed]:
@@ -211,7 +231,7 @@ class Sender:
             if self._is_due(peer, owed, now_ms):
                 chosen.append(owed)
                 size += owed.bytes
-                if len(peer.flying) + len(chosen) >= self._window.offers or size >= self._window.size:
+                if len(peer.flying) + len(chosen) >= self._window.offers or size >= AHEAD * self._window.size:
                     break
         return chosen
 
@@ -221,13 +241,27 @@ class Sender:
         entry = self._pump.view.records.get(Outgoing, owed.consignment)
         return entry is not None and not entry.settled_ms and is_due(entry.retry_ms, now_ms)
 
-    def _queue_for(self, centre: str) -> OfferQueue:
-        """A queue of all recipients with something owed whose host is this centre."""
-        recipients = [recipient for recipient in self._recipients() if self._host_of(recipient) == centre]
-        return OfferQueue(self._pump.view.records, self._now_ms, recipients)
+    def _new_queue(self) -> OfferQueue:
+        return OfferQueue(self._pump.view.records, self._now_ms)
 
     def _now_ms(self) -> int:
         return self._pump.here().now_ms
+
+    # --- recipients ---------------------------------------------------------------------------
+
+    async def _walk(self) -> None:
+        """Put every recipient into the queue of its host. What is queued for a closed code ends, whether
+        or not its last host can be reached."""
+        closing, self._closing = self._closing, False
+        for recipient in self._recipients():
+            if closing and self._is_closed(recipient):
+                with suppress(StoreError):  # read-only: the directory is looked at again when it changes
+                    await self._close_queue(recipient)
+            centre = self._host_of(recipient)
+            peer = None if centre is None else self._peers.get(centre)
+            if centre is not None and peer is not None and not peer.walked:
+                peer.queue.begin(recipient)
+            await trio.lowlevel.checkpoint()
 
     def _recipients(self) -> Iterator[str]:
         """All recipients with something queued: one step of the index each."""
@@ -236,20 +270,16 @@ class Sender:
             after = (found[0].recipient,)
             yield found[0].recipient
 
-    def _close_queues(self) -> None:
-        """What is queued for a closed code ends, whether or not its last host can be reached."""
-        now_ms = self._pump.here().now_ms
-        for recipient in list(self._recipients()):
-            party = self._pump.view.directory.party(recipient, at_ms=now_ms)
-            if party is not None and party.state == "closed":
-                with suppress(StoreError):  # read-only: the directory is looked at again when it changes
-                    self._close_queue(recipient)
+    def _is_closed(self, recipient: str) -> bool:
+        party = self._pump.view.directory.party(recipient, at_ms=self._now_ms())
+        return party is not None and party.state == "closed"
 
-    def _close_queue(self, recipient: str) -> None:
+    async def _close_queue(self, recipient: str) -> None:
         after: tuple[int, int] | tuple[()] = ()
         while found := self._pump.view.records.scan(Owed, recipient, after=after, limit=BATCH_OFFERS):
             after = (found[-1].urgency, found[-1].sequence)
             self._pump.put(Offering(centre="", consignments=tuple(owed.consignment for owed in found)))
+            await self._pump.committer.room()
 
     def _peer_of(self, recipient: str) -> _Peer | None:
         centre = self._host_of(recipient)

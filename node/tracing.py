@@ -13,7 +13,7 @@ from typing import Final
 from node.daemon import Node
 from protocol.delivery import RecipientState, SenderState
 from protocol.directory_view import WIRE_BYTES_MAX
-from protocol.errors import RequestError, TrucError
+from protocol.errors import FormatError, RequestError, TrucError
 from protocol.receipt import CENTRE_CODES, RECEIPT, ChainHead
 from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, Thing
 from protocol.refusal import REFUSAL
@@ -183,5 +183,8 @@ def thing_of(node: Node, digest: bytes) -> Signed | None:
     thing = node.store.committed.get(Thing, digest)
     if thing is None:
         return None
-    signed = Signed.from_wire(thing.wire, bytes_max=WIRE_BYTES_MAX)
+    try:
+        signed = Signed.from_wire(thing.wire, bytes_max=WIRE_BYTES_MAX)
+    except FormatError:
+        return None
     return signed if thing_digest(signed.format, signed.statement) == digest else None

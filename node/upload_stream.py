@@ -75,13 +75,13 @@ class UploadStream:
         self._writer.pause()
 
     def place(self) -> Place:
-        """Make the whole durable under its digest.
+        """Make the whole durable under its digest; the partial file stays until the record is durable.
 
         Raises:
             StoreError: `disk_full`, `store_io`.
         """
         assert self._writer is not None
-        return self._writer.finish(self.body_digest)
+        return self._writer.finish(self.body_digest, keep_partial=True)
 
     def whole(self) -> bytes:
         """All sealed bytes of a small upload.

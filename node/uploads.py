@@ -256,7 +256,7 @@ class Uploads:
         upload = replace(upload, taken=upload.total, body=stream.body_digest, plain_digest=stream.plain_digest)
         await self._record(upload, caller, body)
         self._streams.pop((upload.system, upload.upload_id), None)
-        if stream.on_disk and stream.small:
+        if stream.on_disk:
             await self._environment.run_body(self._store.bodies.drop_partial, stream.token)
         return _progress(upload)
 
@@ -270,11 +270,13 @@ class Uploads:
         await self._pump.ask(Recorded(changes=draft.step().changes, why="upload"))
 
     async def _forsake(self, upload: Upload, stream: UploadStream) -> None:
-        """Forget the stream; its file too, unless the record names it."""
+        """Forget the stream; its file too, unless the record names it. After a failed batch nobody
+        knows what the record says: the sweep at the next start decides."""
         place = (upload.system, upload.upload_id)
         self._streams.pop(place, None)
         known = self._pump.view.records.get(Upload, *place)
-        if stream.on_disk and (known is None or known.token != stream.token):
+        in_doubt = self._pump.committer.read_only is not None
+        if stream.on_disk and not in_doubt and (known is None or known.token != stream.token):
             with trio.CancelScope(shield=True), suppress(StoreError):  # the sweep at the next start finds it
                 await self._environment.run_body(self._store.bodies.drop_partial, stream.token)
 

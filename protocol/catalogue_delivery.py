@@ -79,6 +79,10 @@ _SUBMIT: Final = (
     row("request", 422, "upload_unfinished",
         "Tệp mới tải lên {taken} trên {total} byte.", "Only {taken} of {total} bytes are uploaded.",
         "Tải tiếp từ vị trí đó.", "Go on with the upload from there."),
+    row("request", 422, "part_changed",
+        "Tệp nút nhận được có sha256 {found}, khác với sha256 đã nêu.",
+        "The file that the node has is of sha256 {found}, not of the one that was given.",
+        "Tải lại tệp với mã tải lên khác.", "Upload the file again under another upload id."),
 )
 
 _BOXES: Final = (
@@ -115,6 +119,9 @@ _STORE: Final = (
     row("store", 503, "commit_failed",
         "Không ghi được xuống đĩa ({reason}); chưa có gì được nhận.", "Nothing could be written to the disk ({reason}); nothing was taken over.",
         "Gửi lại cùng khóa khi ổ đĩa hoạt động.", "Repeat under the same key when the disk works again."),
+    row("store", 503, "content_damaged",
+        "Nội dung văn bản lưu ở nút này bị hỏng ({reason}).", "The document's content kept by this node is damaged ({reason}).",
+        "Kiểm tra ổ đĩa; đề nghị bên gửi gửi lại văn bản.", "Check the disk; ask the issuer to send the document again."),
     row("store not_now", 503, "body_damaged",
         "Nội dung lưu hoặc nhận được không khớp với chữ ký.", "The stored or received bytes are not the signed ones.",
         "Nút sẽ lấy lại nội dung; nếu lặp lại, kiểm tra ổ đĩa.", "The node fetches the body again; if it repeats, check the disk."),
@@ -190,6 +197,9 @@ _NOT_NOW: Final = (
     row("not_now", 503, "signature_refused",
         "Chữ ký của nơi gửi không đúng.", "The issuer's signature is wrong.",
         "Kiểm tra nút gửi: dữ liệu hỏng hoặc giả mạo.", "Check the sending node: damage or forgery."),
+    row("not_now", 503, "body_gone",
+        "Nút gửi không còn giữ nội dung văn bản.", "The sending node no longer has the content of the document.",
+        "Kiểm tra ổ đĩa của nút gửi; nếu mất hẳn, gửi lại văn bản.", "Check the disk of the sending node; if the content is lost, send the document again."),
     row("not_now", 503, "busy",
         "Nút kia đang bận.", "The other node is busy.",
         "Nút tự thử lại.", "The node tries again by itself."),

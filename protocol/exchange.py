@@ -7,8 +7,10 @@ in `sending.py` and `receiving.py`; who may open the stream at all, in the trans
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from protocol.encoding import Count, Digest, Extensions, Format, Id16, Key, Meta, TimeMs
@@ -81,7 +83,8 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotNow:
-    """Neither yes nor no. `subject` is a consignment id, or the digest of a returned thing."""
+    """Neither yes nor no. `subject` is a consignment id, or the digest of a returned thing; of what
+    cannot be read, `unread_subject`."""
 
     subject: Annotated[Digest, Key(1)]
     code: Annotated[str, Key(2), Meta(max_length=64)]
@@ -154,6 +157,11 @@ def frame_bytes(frame: Frame) -> bytes:
     return encode_frame(number, FORMATS[number].encode(frame))
 
 
+def unread_subject(octets: bytes) -> bytes:
+    """What an answer names when what was offered or returned cannot be read: the bytes themselves."""
+    return sha256(octets).digest()
+
+
 class Phase(Enum):
     """Where a session stands."""
 
@@ -176,7 +184,16 @@ class Session:
         self._decoder = Decoder(FRAME_BYTES_MAX)
 
     def receive(self, data: bytes) -> list[Frame]:
-        """The frames that are complete with these bytes.
+        """The frames that are complete with these bytes, all at once.
+
+        Raises:
+            FormatError, NetworkError: as `frames`; frames that stood before the bad one are lost.
+        """
+        return list(self.frames(data))
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with these bytes, each read when it is asked for, so that
+        thousands of small ones need not be read in one go.
 
         Raises:
             FormatError: bytes that are no frame, or a frame that is no statement.
@@ -184,10 +201,20 @@ class Session:
                 after bye), `exchange_wrong_centre`, `exchange_version`.
         """
         try:
-            return [self._admit(number, body) for number, body in self._decoder.feed(data)]
+            for number, body in self._decoder.feed(data):
+                yield self._admit(number, body)
         except (FormatError, NetworkError):
             self.phase = Phase.OVER
             raise
+
+    def check(self) -> None:
+        """Whether something behind the last frame cannot be read; what stood before it came out first.
+
+        Raises:
+            FormatError: as `frames`.
+        """
+        for _ in self.frames(b""):
+            raise AssertionError("frames of no bytes")
 
     def finish(self) -> None:
         """The stream ended cleanly; half a frame is an error."""

@@ -15,7 +15,7 @@ from protocol.consignment import CONSIGNMENT, Consignment, check_consignment
 from protocol.document import check_metadata
 from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, check_envelope, check_header, total_size
 from protocol.errors import FormatError, NotNow, RequestError, TrustError
-from protocol.exchange import Offer
+from protocol.exchange import Offer, unread_subject
 from protocol.record import PutBody
 from protocol.refusal import refusal_code
 from protocol.sealing import PartOpener, body_digest, committed_header_key, open_header, open_stanza, stanza_info
@@ -77,7 +77,8 @@ def read(centre: str, offer: Offer) -> Reading:
     """What an offer says: both signed things, and the consignment's statement.
 
     Raises:
-        FormatError: the consignment cannot be read, so there is nothing to answer about.
+        FormatError: consignment or envelope cannot be read. Nobody is known to have signed that, so
+            nothing final can be said about it.
     """
     consignment_thing = Signed.from_wire(offer.consignment, bytes_max=SIGNED_BYTES_MAX)
     if consignment_thing.format != CONSIGNMENT.name:
@@ -91,6 +92,18 @@ def read(centre: str, offer: Offer) -> Reading:
         consignment_thing=consignment_thing,
         envelope_thing=Signed.from_wire(offer.envelope, bytes_max=SIGNED_BYTES_MAX),
     )
+
+
+def subject_of(offer: Offer) -> bytes:
+    """What an answer to this offer names, even if it cannot be read: the consignment's id, or the
+    digest of the bytes that stand in its place."""
+    try:
+        thing = Signed.from_wire(offer.consignment, bytes_max=SIGNED_BYTES_MAX)
+        if thing.format == CONSIGNMENT.name:
+            return CONSIGNMENT.decode(thing.statement).id
+    except FormatError:
+        pass
+    return unread_subject(offer.consignment)
 
 
 def open_offer(view: View, here: Here, reading: Reading) -> Opened:

@@ -14,8 +14,18 @@ from typing import Final
 from protocol import limits
 from protocol.delivery import RecipientEvent, RecipientState, next_state
 from protocol.draft import Draft
-from protocol.errors import NotNow
-from protocol.judging import Opened, Reading, Refuse, check_bodies, issuer_of, open_inline, open_offer, read
+from protocol.errors import FormatError, NotNow
+from protocol.judging import (
+    Opened,
+    Reading,
+    Refuse,
+    check_bodies,
+    issuer_of,
+    open_inline,
+    open_offer,
+    read,
+    subject_of,
+)
 from protocol.receipt import RECEIPT, Receipt, ReceiptCode
 from protocol.records import (
     IN,
@@ -42,6 +52,7 @@ from protocol.step import (
     BodiesDurable,
     BodiesFailed,
     BodyRequest,
+    Change,
     Here,
     OfferArrived,
     SendHolding,
@@ -60,6 +71,7 @@ RETRY_OF: Final = {
     "held": 5 * limits.MINUTE_MS,
     "newer_format": AGAIN_LATE_MS,
     "body_damaged": 5_000,
+    "body_gone": AGAIN_SOON_MS,
     "stanza_unusable": 10_000,
     "sealing_key_unknown": AGAIN_SOON_MS,
     "record_stale": AGAIN_SOON_MS,
@@ -69,6 +81,9 @@ RETRY_OF: Final = {
 }
 """Earliest retry of each *not now*, in milliseconds; codes that are not here blame the peer and wait an hour."""
 
+NEWER: Final = frozenset({"format_newer", "format_other"})
+"""What an older reader says to a newer writer's bytes."""
+
 
 # --- the three inputs -----------------------------------------------------------------------
 
@@ -76,10 +91,14 @@ RETRY_OF: Final = {
 def judge(view: View, here: Here, arrived: OfferArrived) -> Step:
     """Answer an offer, or start to pull its bodies.
 
-    Raises:
-        FormatError: the consignment itself cannot be read, so there is nothing to answer about.
+    An offer that cannot be read is put off like one that cannot be believed: it has no issuer whose
+    bytes could be held against him, and it must not take the stream, and all other offers, with it.
     """
-    reading = read(arrived.centre, arrived.offer)
+    try:
+        reading = read(arrived.centre, arrived.offer)
+    except FormatError as error:
+        code = "newer_format" if error.code in NEWER else "offer_unreadable"
+        return _put_off(view, here, arrived.centre, subject_of(arrived.offer), code)
     return _answer(view, here, reading, None)
 
 
@@ -114,7 +133,7 @@ def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody
         if view.records.get(SealedHeader, reading.envelope_thing.digest) is not None:
             return _keep(view, here, opened, ())  # pulled or sealed here before, and still held
         if bodies is None and not reading.offer.inline and opened.envelope.parts:
-            return _pull(view, here, opened)
+            return _pull(opened)
         if bodies is None:
             bodies = open_inline(opened)
         check_bodies(opened, bodies)
@@ -153,15 +172,9 @@ def _return_again(draft: Draft, reading: Reading, slot: int, thing: bytes) -> No
         bring(draft, owed)
 
 
-def _pull(view: View, here: Here, opened: Opened) -> Step:
-    draft = Draft(view, here)
+def _pull(opened: Opened) -> Step:
+    """Nothing is recorded: only what comes of it may be worth remembering (`pull_goes_on`)."""
     reading = opened.reading
-    parts = tuple(StoredPart(digest=ref.digest, size=ref.size) for ref in opened.envelope.parts)
-    _forget_pull(draft, reading.id)  # an offer that is repeated begins its day anew
-    draft.put(Pull(consignment=reading.id, centre=reading.centre, started_ms=here.now_ms, parts=parts))
-    draft.due(here.now_ms + here.settings.pull_patience_ms, Due.PULL, reading.id)
-    draft.sends.append(SendHolding(reading.centre, reading.id))
-    step = draft.step()
     request = BodyRequest(
         centre=reading.centre,
         offer=reading.offer,
@@ -169,7 +182,24 @@ def _pull(view: View, here: Here, opened: Opened) -> Step:
         envelope=opened.envelope,
         header=opened.header,
     )
-    return Step(changes=step.changes, sends=step.sends, events=step.events, body_requests=(request,))
+    return Step(sends=(SendHolding(reading.centre, reading.id),), body_requests=(request,))
+
+
+def pull_goes_on(view: View, here: Here, request: BodyRequest) -> tuple[Change, ...]:
+    """Bytes of a large body have come: what is on the disk is kept for a day from now on."""
+    draft = Draft(view, here)
+    parts = tuple(StoredPart(digest=ref.digest, size=ref.size) for ref in request.envelope.parts)
+    _forget_pull(draft, request.consignment)
+    draft.put(Pull(consignment=request.consignment, centre=request.centre, started_ms=here.now_ms, parts=parts))
+    draft.due(here.now_ms + here.settings.pull_patience_ms, Due.PULL, request.consignment)
+    return draft.step().changes
+
+
+def pull_left_nothing(view: View, here: Here, consignment: bytes) -> tuple[Change, ...]:
+    """Nothing of this pull is on the disk, so there is nothing to remember."""
+    draft = Draft(view, here)
+    _forget_pull(draft, consignment)
+    return draft.step().changes
 
 
 # --- the answers ----------------------------------------------------------------------------
@@ -334,10 +364,14 @@ def _refused(view: View, here: Here, refuse: Refuse) -> Step:
 
 
 def _not_now(view: View, here: Here, reading: Reading, code: str) -> Step:
+    return _put_off(view, here, reading.centre, reading.id, code)
+
+
+def _put_off(view: View, here: Here, centre: str, subject: bytes, code: str) -> Step:
     draft = Draft(view, here)
-    draft.sends.append(SendNotNow(reading.centre, reading.id, code, RETRY_OF.get(code, AGAIN_LATE_MS)))
-    if code not in RETRY_OF:
-        draft.events.append(Alarm(code, reading.centre, reading.id))
+    draft.sends.append(SendNotNow(centre, subject, code, RETRY_OF.get(code, AGAIN_LATE_MS)))
+    if code not in RETRY_OF or code == "body_gone":
+        draft.events.append(Alarm(code, centre, subject))
     return draft.step()
 
 

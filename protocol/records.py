@@ -122,6 +122,8 @@ class Outgoing:
     refusal_code: Annotated[str, Key(23)] = ""
     unsure: Annotated[bool, Key(24)] = False
     """An earlier offer got no answer: the recipient may have the document."""
+    put_offs: Annotated[Number, Key(25)] = 0
+    """How often the answer was *not now*; the waits grow with it."""
 
 
 @kind(5, "recipient", "urgency", "sequence")
@@ -223,6 +225,7 @@ class Return:
     number: Annotated[Number, Key(6)] = 0
     retry_ms: Annotated[TimeMs, Key(7)] = 0
     waiting: Annotated[str, Key(8)] = ""
+    put_offs: Annotated[Number, Key(9)] = 0
 
 
 @kind(12, "centre", "number")

@@ -32,7 +32,7 @@ from protocol.records import (
     Thing,
 )
 from protocol.refusal import REFUSAL
-from protocol.sending import RETRY_MAX_MS, RETRY_MIN_MS, expire, is_due
+from protocol.sending import expire, is_due
 from protocol.signing import Signed
 from protocol.step import (
     Acked,
@@ -46,6 +46,7 @@ from protocol.step import (
     ThingAcked,
     View,
 )
+from protocol.waiting import wait_of
 
 CLOCK_PAUSE_MS: Final = limits.MINUTE_MS
 """While the clock is suspicious, what falls due is looked at again after this."""
@@ -84,9 +85,16 @@ def _decide(draft: Draft, what: Due, subject: bytes) -> None:
         case Due.RETIRE_IN:
             _retire_incoming(draft, subject)
         case Due.PULL:
-            draft.delete(Pull, subject)
+            _give_up_pull(draft, subject)
         case Due.UPLOAD:
             pass  # looked at by node/uploads.py, which owns the partial files
+
+
+def _give_up_pull(draft: Draft, consignment: bytes) -> None:
+    """Unless it went on in between: then it has another deadline."""
+    pull = draft.get(Pull, consignment)
+    if pull is not None and pull.started_ms + draft.here.settings.pull_patience_ms <= draft.here.now_ms:
+        draft.delete(Pull, consignment)
 
 
 def _offer_again(draft: Draft, consignment: bytes) -> None:
@@ -107,7 +115,7 @@ def acked(view: View, here: Here, ack: ThingAcked) -> Step:
     if owed is not None and owed.centre == ack.centre:  # a former host's word does not count
         draft.delete(Return, owed.issuer, owed.consignment, owed.slot)
         draft.not_due(owed.retry_ms, Due.RETURN, owed.thing)
-    return draft.step()
+    return replace(draft.step(), can_wait=True)
 
 
 def return_put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
@@ -115,12 +123,12 @@ def return_put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     draft = Draft(view, here)
     draft.events.append(Acked(answer.centre, answer.answer.subject))
     owed = _return_of(draft, answer.answer.subject)
-    if owed is not None and owed.centre == answer.centre:
-        wait_ms = min(max(answer.answer.retry_ms, RETRY_MIN_MS), RETRY_MAX_MS)
-        retry_ms = here.now_ms + wait_ms
+    is_new = owed is not None and (not owed.waiting or is_due(owed.retry_ms, here.now_ms))
+    if owed is not None and owed.centre == answer.centre and is_new:
+        retry_ms = here.now_ms + wait_of(answer.answer, owed.put_offs)
         draft.not_due(owed.retry_ms, Due.RETURN, owed.thing)
         draft.due(retry_ms, Due.RETURN, owed.thing)
-        draft.put(replace(owed, retry_ms=retry_ms, waiting=answer.answer.code))
+        draft.put(replace(owed, retry_ms=retry_ms, waiting=answer.answer.code, put_offs=owed.put_offs + 1))
     return draft.step()
 
 

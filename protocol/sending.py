@@ -48,10 +48,7 @@ from protocol.step import (
 )
 from protocol.step import Queued as QueuedEvent
 from protocol.textid import to_text
-
-RETRY_MIN_MS = 1_000
-RETRY_MAX_MS = limits.HOUR_MS
-"""A peer's *not now* is believed within these bounds; an hour, so that no peer parks us for days."""
+from protocol.waiting import RETRY_MAX_MS, wait_of
 
 LIVE_STATES = frozenset(
     {
@@ -409,7 +406,7 @@ def _marked_offered(draft: Draft, entry: Outgoing, party: Party) -> Outgoing:
     if party.centre != entry.centre:  # the recipient has moved: due at another centre now
         number = draft.journal(party.centre, entry.statement, entry.consignment)
     draft.not_due(entry.retry_ms, Due.RETRY, entry.consignment)
-    draft.sends.append(SendOffer(party.centre, entry.consignment))
+    draft.sends.append(SendOffer(party.centre, entry.consignment, urgency(entry.lane)))
     if entry.state == SenderState.QUEUED:
         draft.events.append(changed(entry, SenderState.OFFERED))
     return replace(
@@ -429,17 +426,22 @@ def put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     """The peer says *not now* to an offer: keep owing, ask again when it says."""
     draft = Draft(view, here)
     entry = draft.get(Outgoing, answer.answer.subject)
-    if entry is None or entry.settled_ms or entry.centre != answer.centre:
+    if (
+        entry is None
+        or entry.settled_ms
+        or entry.centre != answer.centre
+        or (entry.waiting and not is_due(entry.retry_ms, here.now_ms))  # said twice about one offer
+    ):
         draft.events.append(Settled(answer.centre, answer.answer.subject))  # its place in that window is free
         return draft.step()
-    wait_ms = min(max(answer.answer.retry_ms, RETRY_MIN_MS), RETRY_MAX_MS)
-    retry_ms = here.now_ms + wait_ms
+    retry_ms = here.now_ms + wait_of(answer.answer, entry.put_offs)
     draft.not_due(entry.retry_ms, Due.RETRY, entry.consignment)
     draft.due(retry_ms, Due.RETRY, entry.consignment)
     state = SenderState(entry.state)
     if state == SenderState.OFFERED:
         state = next_state(state, SenderEvent.DEFER_UNSURE if entry.unsure else SenderEvent.DEFER)
-    draft.put(replace(entry, state=state, waiting=answer.answer.code, retry_ms=retry_ms))
+    put_offs = entry.put_offs + 1
+    draft.put(replace(entry, state=state, waiting=answer.answer.code, retry_ms=retry_ms, put_offs=put_offs))
     draft.events.append(Settled(answer.centre, entry.consignment, retry_ms))
     draft.events.append(changed(entry, state, answer.answer.code))
     return draft.step()

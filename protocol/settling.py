@@ -14,6 +14,7 @@ from protocol import limits
 from protocol.delivery import SenderEvent, SenderState, next_state
 from protocol.draft import Draft
 from protocol.errors import FormatError, TrustError
+from protocol.exchange import unread_subject
 from protocol.receipt import CENTRE_CODES, RECEIPT, ChainHead, Receipt, ReceiptCode
 from protocol.records import OUT, Due, Link, Outgoing, Thing
 from protocol.refusal import REFUSAL, Refusal, check_refusal
@@ -27,6 +28,8 @@ AGAIN_SOON_MS: Final = limits.MINUTE_MS
 AGAIN_LATE_MS: Final = limits.HOUR_MS
 """When only a person can mend it."""
 
+RETRY_OF_RECORDS: Final = {"record_stale": AGAIN_SOON_MS, "sign_again": AGAIN_LATE_MS}
+
 NEWER_CODES: Final = frozenset({"format_newer", "receipt_code_unknown", "refusal_code_unknown"})
 """A peer that is ahead of us says such things; within a version, codes are only added."""
 
@@ -36,14 +39,15 @@ EVENT_OF: Final = {ReceiptCode.ARRIVED: SenderEvent.ARRIVE, ReceiptCode.COLLECTE
 def settle(view: View, here: Here, returned: ThingReturned) -> Step:
     """Take a receipt or refusal that a peer brings.
 
-    One statement that cannot be read is put off like one that cannot be believed: it must not
+    One thing that cannot be read is put off like one that cannot be believed: it must not
     take the stream, and all else that is owed, with it.
-
-    Raises:
-        FormatError: the bytes are no signed thing.
     """
     draft = Draft(view, here)
-    signed = Signed.from_wire(returned.returned.thing, bytes_max=limits.STATEMENT_BYTES_MAX)
+    try:
+        signed = Signed.from_wire(returned.returned.thing, bytes_max=limits.STATEMENT_BYTES_MAX)
+    except FormatError as error:
+        subject = unread_subject(returned.returned.thing)
+        return _put_off(view, here, returned.centre, subject, error.code, AGAIN_LATE_MS, alarm=True)
     draft.hold(returned.centre, returned.returned.number)
     try:
         if signed.format == RECEIPT.name:
@@ -59,12 +63,28 @@ def settle(view: View, here: Here, returned: ThingReturned) -> Step:
 def _not_now(
     view: View, here: Here, centre: str, signed: Signed, code: str, retry_ms: int, *, alarm: bool = False
 ) -> Step:
+    return _put_off(view, here, centre, signed.digest, code, retry_ms, alarm=alarm)
+
+
+def _put_off(view: View, here: Here, centre: str, subject: bytes, code: str, retry_ms: int, *, alarm: bool) -> Step:
     """Nothing is remembered, not even the journal number."""
     draft = Draft(view, here)
-    draft.sends.append(SendNotNow(centre, signed.digest, code, retry_ms))
+    draft.sends.append(SendNotNow(centre, subject, code, retry_ms))
     if alarm:
-        draft.events.append(Alarm(code, centre, signed.digest))
+        draft.events.append(Alarm(code, centre, subject))
     return draft.step()
+
+
+def _judged_at(here: Here, signed_ms: int) -> tuple[int, str]:
+    """Whose keys count, and what to say when none of them signed (`spec/receipt.md` §3).
+
+    A word is judged by the keys of its own time. One older than 90 days (DESIGN §3) is judged by the
+    keys of now: a key that is given up must not be able to date things back for ever, and yet a
+    status that was long on its way can still be taken, after it was signed again if need be.
+    """
+    if here.clock_trusted and signed_ms < here.now_ms - limits.SIGNED_AGE_MAX_MS:
+        return here.now_ms, "sign_again"
+    return signed_ms, "record_stale"
 
 
 # --- receipts -------------------------------------------------------------------------------
@@ -83,10 +103,11 @@ def _receipt(draft: Draft, centre: str, signed: Signed) -> Step:
         return draft.step()
     if here.clock_trusted and receipt.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
         return _not_now(view, here, centre, signed, "clock", AGAIN_SOON_MS)
-    party = view.directory.party(entry.recipient, at_ms=receipt.time_ms, epoch=receipt.epoch)
+    at_ms, otherwise = _judged_at(here, receipt.time_ms)
+    party = view.directory.party(entry.recipient, at_ms=at_ms, epoch=receipt.epoch)
     key = None if party is None else signing_key(signed, _receipt_signers(receipt, party))
     if key is None:
-        return _not_now(view, here, centre, signed, "record_stale", AGAIN_SOON_MS)
+        return _not_now(view, here, centre, signed, otherwise, RETRY_OF_RECORDS[otherwise])
     try:
         here.verifier.verify(signed, key)
         head = _head_of(entry).extend(receipt, signed.digest)
@@ -181,10 +202,11 @@ def _refusal(draft: Draft, centre: str, signed: Signed) -> Step:
         return _not_now(view, here, centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
     if here.clock_trusted and refusal.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
         return _not_now(view, here, centre, signed, "clock", AGAIN_SOON_MS)
-    party = view.directory.party(entry.recipient, at_ms=refusal.time_ms)
+    at_ms, otherwise = _judged_at(here, refusal.time_ms)
+    party = view.directory.party(entry.recipient, at_ms=at_ms)
     key = None if party is None else signing_key(signed, dict(party.centre_signers))
     if party is None or key is None:
-        return _not_now(view, here, centre, signed, "record_stale", AGAIN_SOON_MS)
+        return _not_now(view, here, centre, signed, otherwise, RETRY_OF_RECORDS[otherwise])
     try:
         here.verifier.verify(signed, key)
     except TrustError as error:

@@ -329,6 +329,8 @@ class SendOffer:
 
     centre: str
     consignment: bytes
+    urgency: int = 3
+    """0 for hoa_toc … 3 for thuong: it goes before less urgent ones that wait for the same line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +460,8 @@ class Step:
     deadline_ms: int | None = None
     reply: Any = None
     error: TrucError | None = None
+    can_wait: bool = False
+    """Nobody waits for this: it starts no batch of its own, but goes with the next one."""
 
 
 NOTHING: Final = Step()

@@ -275,8 +275,10 @@ class BodyWriter:
             self._named = True
         self.durable_size = self.size
 
-    def finish(self, digest: bytes) -> Place:
-        """Make the whole body durable under its digest, which the caller has verified.
+    def finish(self, digest: bytes, *, keep_partial: bool = False) -> Place:
+        """Make the whole body durable under its digest, which the caller has verified. The partial
+        name may be kept until a record names the body: if that record is lost, the body can still
+        be resumed; `drop_partial` ends it.
 
         Raises:
             StoreError: `body_leaving` (an old copy is being removed at this moment: call
@@ -285,7 +287,10 @@ class BodyWriter:
         self._bodies._announce(digest)
         self._folder.fdatasync(self._name)
         target = body_name(digest)
-        self._folder.rename(self._name, target)
+        if keep_partial:
+            self._folder.link(self._name, target)
+        else:
+            self._folder.rename(self._name, target)
         self._folder.fsync_folder(target.rpartition("/")[0])
         self.durable_size = self.size
         self._bodies._forget(self.token)

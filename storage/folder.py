@@ -68,6 +68,10 @@ class Folder(Protocol):
         """Replace `new` by `old` at once."""
         ...
 
+    def link(self, name: str, second: str) -> None:
+        """Give a file a second name, in this folder tree; `store_file_exists` if it is taken."""
+        ...
+
     def fsync_folder(self, folder: str) -> None:
         """Make the names in this folder durable; the root is the empty string."""
         ...
@@ -148,6 +152,12 @@ class OsFolder:
         with translated(old):
             self._make(target.parent)
             source.replace(target)
+
+    def link(self, name: str, second: str) -> None:
+        source, target = self._path(name), self._path(second)
+        with translated(second):
+            self._make(target.parent)
+            os.link(source, target)
 
     def fsync_folder(self, folder: str) -> None:
         path = self._path(folder) if folder else self.path

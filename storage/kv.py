@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Protocol
+from weakref import WeakSet
 
 from sortedcontainers import SortedDict
 
@@ -18,8 +19,8 @@ Pairs = Sequence[tuple[bytes, bytes | None]]
 key stands twice, the later pair wins."""
 
 
-class KeyValue(Protocol):
-    """An ordered map. One thread writes; any thread reads at any time."""
+class Reading(Protocol):
+    """What can be read of an ordered map, in any thread."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value under a key, or None.
@@ -36,6 +37,14 @@ class KeyValue(Protocol):
         Raises:
             StoreError: `store_damaged`, `store_io`.
         """
+        ...
+
+
+class KeyValue(Reading, Protocol):
+    """An ordered map. One thread writes; any thread reads at any time."""
+
+    def snapshot(self) -> Reading:
+        """All pairs as of this moment, whatever is written later. Cheap; ends with its last reference."""
         ...
 
     def write(self, pairs: Pairs) -> None:
@@ -55,12 +64,57 @@ class KeyValue(Protocol):
         ...
 
 
+class Published:
+    """A `KeyValue` as of the last time that somebody said so: several reads of one page belong to one
+    moment, though a worker writes between them."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+        self._now = kv.snapshot()
+
+    def publish(self) -> None:
+        """From here on reads see everything that is durable at this moment."""
+        self._now = self._kv.snapshot()
+
+    def get(self, key: bytes) -> bytes | None:
+        """As `Reading.get`."""
+        return self._now.get(key)
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """As `Reading.scan`."""
+        return self._now.scan(start, stop, limit)
+
+
+class _MemorySnapshot:
+    """What a `MemoryKeyValue` held when this was made: what was written since, undone."""
+
+    def __init__(self, kv: MemoryKeyValue) -> None:
+        self._kv = kv
+        self._before: SortedDict[bytes, bytes | None] = SortedDict()
+
+    def remember(self, key: bytes, value: bytes | None) -> None:
+        """A pair is about to change."""
+        self._before.setdefault(key, value)
+
+    def get(self, key: bytes) -> bytes | None:
+        now = self._kv.get(key)
+        value: bytes | None = self._before.get(key, now)
+        return value
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        undone = list(self._before.irange(start, stop, inclusive=(True, False)))
+        found = dict(self._kv.scan(start, stop, limit + len(undone)))
+        found.update({key: self._before[key] for key in undone})
+        return [(key, found[key]) for key in sorted(found) if found[key] is not None][:limit]
+
+
 class MemoryKeyValue:
     """A `KeyValue` in memory. `pairs` is for tests that look at or damage what is stored."""
 
     def __init__(self, pairs: Mapping[bytes, bytes] | None = None) -> None:
         self.pairs: SortedDict[bytes, bytes] = SortedDict(pairs or {})
         self.closed = False
+        self._snapshots: WeakSet[_MemorySnapshot] = WeakSet()
 
     def copy(self) -> MemoryKeyValue:
         """An independent store with the same pairs, as a disk image would hold them."""
@@ -76,9 +130,17 @@ class MemoryKeyValue:
         keys = islice(self.pairs.irange(start, stop, inclusive=(True, False)), limit)
         return [(key, self.pairs[key]) for key in keys]
 
+    def snapshot(self) -> Reading:
+        assert not self.closed
+        made = _MemorySnapshot(self)
+        self._snapshots.add(made)
+        return made
+
     def write(self, pairs: Pairs) -> None:
         assert not self.closed
         for key, value in pairs:
+            for snapshot in self._snapshots:
+                snapshot.remember(key, self.pairs.get(key))
             if value is None:
                 self.pairs.pop(key, None)
             else:

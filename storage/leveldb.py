@@ -10,13 +10,13 @@ LevelDB would go on behind the hole in its log, acknowledge, and find nothing at
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import plyvel
 
 from protocol.errors import StoreError
 from protocol.limits import MIB
-from storage.kv import Pairs
+from storage.kv import Pairs, Reading
 
 WRITE_BUFFER_BYTES: Final = 4 * MIB
 """Also bounds the log that is read again at start."""
@@ -29,7 +29,35 @@ BLOOM_BITS: Final = 10
 _FULL: Final = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
-class LevelKeyValue:
+class _LevelReading:
+    """Reads of a database, or of a snapshot of it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source: Final = source
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._source.get(key, verify_checksums=True)
+        except plyvel.Error as error:
+            raise outcome(error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """As promised by `KeyValue`. The raw iterator, because plyvel's other one takes damage in
+        the last block that it reads for the end of the range."""
+        found: list[tuple[bytes, bytes]] = []
+        try:
+            with self._source.raw_iterator(verify_checksums=True) as pairs:
+                pairs.seek(start)
+                while len(found) < limit and pairs.valid() and (pair := pairs.item())[0] < stop:
+                    found.append(pair)
+                    pairs.next()
+        except plyvel.Error as error:
+            raise outcome(error) from error
+        return found
+
+
+class LevelKeyValue(_LevelReading):
     """A `KeyValue` on disk."""
 
     def __init__(self, path: Path, *, create: bool) -> None:
@@ -52,27 +80,11 @@ class LevelKeyValue:
             )
         except plyvel.Error as error:
             raise outcome(error) from error
+        super().__init__(self._db)
 
-    def get(self, key: bytes) -> bytes | None:
-        try:
-            value: bytes | None = self._db.get(key, verify_checksums=True)
-        except plyvel.Error as error:
-            raise outcome(error) from error
-        return value
-
-    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """As promised by `KeyValue`. The raw iterator, because plyvel's other one takes damage in
-        the last block that it reads for the end of the range."""
-        found: list[tuple[bytes, bytes]] = []
-        try:
-            with self._db.raw_iterator(verify_checksums=True) as pairs:
-                pairs.seek(start)
-                while len(found) < limit and pairs.valid() and (pair := pairs.item())[0] < stop:
-                    found.append(pair)
-                    pairs.next()
-        except plyvel.Error as error:
-            raise outcome(error) from error
-        return found
+    def snapshot(self) -> Reading:
+        """As promised by `KeyValue`; a later reader in another thread keeps it alive by itself."""
+        return _LevelReading(self._db.snapshot())
 
     def write(self, pairs: Pairs) -> None:
         if self._failed:

@@ -23,7 +23,7 @@ from storage.bodies import FILE_SEGMENT, SMALL_BODY_BYTES_MAX, BodyStore
 from storage.folder import Folder, OsFolder, translated
 from storage.head import Head, Identity, SegmentUse, create_mark, take_up_mark, write_mark
 from storage.keyspace import full_key, key_of, key_range, read_record, write_record
-from storage.kv import KeyValue
+from storage.kv import KeyValue, Published
 from storage.leveldb import LevelKeyValue
 from storage.lock import FolderLock
 from storage.migrations import SCHEMA_VERSION, migrate, stored_version, version_pair
@@ -65,8 +65,10 @@ class Store:
         self._kv: Final = kv
         self._folder: Final = folder
         self.view: Final = OverlayView(kv)
-        self.committed: Final = OverlayView(kv)
-        """What is durable, and nothing else: for everything that is shown to somebody."""
+        self._published: Final = Published(kv)
+        self.committed: Final = OverlayView(self._published)
+        """What is durable, as of the last `publish`: for everything that is shown to somebody. Nothing of
+        a batch is seen while a page is read of which another part was read before it."""
         head, identity = self.view.get(Head), self.view.get(Identity)
         if head is None or identity is None:
             raise StoreError("store_damaged", reason="head")
@@ -81,20 +83,28 @@ class Store:
 
     # --- the committer's worker ---------------------------------------------------------------
 
-    def write(self, changes: Sequence[Change]) -> Written:
+    def write(self, changes: Sequence[Change], *, publish: bool = True) -> Written:
         """Make the changes of many steps durable in one batch: small bodies into the active
         segment, one `fdatasync`, then one synced batch of records with the new head.
 
         Without changes the batch holds the head alone: so a node that has stopped taking
         documents tries whether the disk is well again. After an error nothing of the batch
-        is visible; whether it is durable is known when the store is opened again.
+        is visible; whether it is durable is known when the store is opened again. A writer in
+        another thread than the readers' leaves it to them to `publish`.
 
         Raises:
             StoreError: `disk_full` (nothing was written), `store_stopped` (only a restart
                 helps), `store_damaged`, `store_io`, `record_damaged`.
             FormatError: a record that breaks its own format; nothing was written.
         """
-        return self._commit(self._resolve(changes))
+        written = self._commit(self._resolve(changes))
+        if publish:
+            self.publish()
+        return written
+
+    def publish(self) -> None:
+        """Show what is durable now in `committed`. On the loop."""
+        self._published.publish()
 
     def raise_term(self) -> int:
         """Begin a new term, in which no batch of an older one counts; at a take-over.

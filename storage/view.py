@@ -17,7 +17,7 @@ from sortedcontainers import SortedDict
 
 from protocol.record import STAGED_SEGMENT, Body, Change, Delete, KeyPart, Place, PutBody
 from storage.keyspace import full_key, key_of, key_range, read_record
-from storage.kv import KeyValue
+from storage.kv import Reading
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ _Staged = tuple[int, Any, bytes | None]
 class OverlayView:
     """`protocol.record.Records` over a `KeyValue` and the changes staged on top of it."""
 
-    def __init__(self, kv: KeyValue) -> None:
+    def __init__(self, kv: Reading) -> None:
         self._kv: Final = kv
         self._staged: Final[dict[bytes, _Staged]] = SortedDict()
         self._unsettled: Final[deque[tuple[int, tuple[bytes, ...]]]] = deque()

@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """The node behind an app. `troubles`: what the listeners found, such as an expired certificate."""
+    """The node behind an app. `watches`: what may be wrong with the listeners, such as an expired certificate."""
 
     node: Node
     config: ApiConfig
     started_ms: int
-    troubles: list[TrucError] = field(default_factory=list)
+    watches: list[Callable[[], TrucError | None]] = field(default_factory=list)
     stopping: bool = False
     waiting: set[trio.CancelScope] = field(default_factory=set)
 

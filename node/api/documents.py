@@ -32,6 +32,7 @@ router = APIRouter(prefix="/v1/documents", tags=["documents"])
 
 PAGE_MAX: Final = 100
 """Each document of a page has its header opened."""
+SHA256_BYTES: Final = 32
 LIST_ITEMS_MAX: Final = 10_000
 """A structural bound; the rules have closer ones."""
 
@@ -92,6 +93,7 @@ class PartIn(Model):
     media_type: str = "application/octet-stream"
     upload_id: str = ""
     content_base64: str | None = None
+    sha256: str = Field("", description="of the file as its author had it, in hexadecimal: one that differs is refused")
 
 
 class DocumentIn(Model):
@@ -222,7 +224,23 @@ _SIMPLE: Final = (
 
 def _part(given: PartIn, field: str) -> PartGiven:
     content = None if given.content_base64 is None else _decoded(given.content_base64, f"{field}.content_base64")
-    return PartGiven(name=given.name, media_type=given.media_type, content=content, upload_id=given.upload_id)
+    return PartGiven(
+        name=given.name,
+        media_type=given.media_type,
+        content=content,
+        upload_id=given.upload_id,
+        sha256=_digest(given.sha256, f"{field}.sha256"),
+    )
+
+
+def _digest(text: str, field: str) -> bytes:
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError as error:
+        raise RequestError("field_wrong", field=field, reason="sha256") from error
+    if len(digest) not in (0, SHA256_BYTES):
+        raise RequestError("field_wrong", field=field, reason="sha256")
+    return digest
 
 
 def _decoded(text: str, field: str) -> bytes:

@@ -77,7 +77,7 @@ def reasons_of(here: Context) -> list[TrucError]:
 
 def warnings_of(here: Context) -> list[TrucError]:
     """What does not stop the node but needs somebody."""
-    warnings = list(here.troubles)
+    warnings = [trouble for watch in here.watches if (trouble := watch()) is not None]
     if here.node.clock.quality == CLOCK_UNKNOWN:
         warnings.append(ConfigurationError("clock_unsynchronised"))
     return warnings

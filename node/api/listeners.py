@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -27,6 +27,8 @@ from protocol.errors import ConfigurationError, TrucError
 
 BACKLOG: Final = 256
 PROBE_S: Final = 0.5
+LOOK_EVERY_MS: Final = 60_000
+"""`/readyz` is open to all and must stay cheap."""
 _EXPIRED: Final = frozenset({9, 10})
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -179,21 +181,36 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def certificate_trouble(config: TlsConfig, context: ssl.SSLContext) -> TrucError | None:
-    """`tls_expired` when the certificate is not valid now. A handshake in memory, in which the client
-    trusts exactly this certificate, asks OpenSSL itself."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(config.certificate)
-    try:
-        _shake(client, context)
-    except ssl.SSLCertVerificationError as error:
-        if error.verify_code in _EXPIRED:
-            return ConfigurationError(
-                "tls_expired", field="api.tls", path=str(config.certificate), reason=error.verify_message
-            )
-    return None
+class CertificateWatch:
+    """Whether the certificate in use is valid now: a node outlives its certificate. A handshake in
+    memory, in which the client trusts exactly this certificate, asks OpenSSL itself."""
+
+    def __init__(self, config: TlsConfig, context: ssl.SSLContext, monotonic_ms: Callable[[], int]) -> None:
+        self._path: Final = str(config.certificate)
+        self._server: Final = context
+        self._monotonic_ms: Final = monotonic_ms
+        self._client: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._client.check_hostname = False
+        self._client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._client.load_verify_locations(config.certificate)
+        self._next_ms = monotonic_ms()
+        self._found: TrucError | None = None
+
+    def trouble(self) -> TrucError | None:
+        """`tls_expired` when it has expired or is not yet valid; looked at once a minute at most."""
+        now_ms = self._monotonic_ms()
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + LOOK_EVERY_MS
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> TrucError | None:
+        try:
+            _shake(self._client, self._server)
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code in _EXPIRED:
+                return ConfigurationError("tls_expired", field="api.tls", path=self._path, reason=error.verify_message)
+        return None
 
 
 def _shake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:

@@ -22,7 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from node.api.app import make_app
 from node.api.connection import RECEIVE_BYTES, Connection, refusal_bytes
 from node.api.context import Context
-from node.api.listeners import Listening, certificate_trouble, listen_tcp, listen_tls, listen_unix
+from node.api.listeners import CertificateWatch, Listening, listen_tcp, listen_tls, listen_unix
 from node.config import ApiLimits, Config
 from node.config_values import SocketAddress
 from node.daemon import Node
@@ -167,7 +167,7 @@ async def serve_api(
     context: Context = app.state.context
     listening = await _open_all(config)
     try:
-        _look_at_certificate(config, listening, context, node.log)
+        _watch_certificate(config, listening, context)
         ports = {item.kind: item.port for item in listening}
         bound = Bound(
             unix_socket=config.unix_socket,
@@ -207,11 +207,13 @@ def _close_all(config: Config, listening: list[Listening]) -> None:
             config.unix_socket.unlink(missing_ok=True)
 
 
-def _look_at_certificate(config: Config, listening: list[Listening], context: Context, log: Log) -> None:
-    """An expired certificate stops no delivery: it is told, loudly."""
+def _watch_certificate(config: Config, listening: list[Listening], context: Context) -> None:
+    """An expired certificate stops no delivery: it is told, loudly, in the log and by `/readyz`."""
+    node = context.node
     for item in listening:
         if config.api.tls is not None and item.tls is not None:
-            trouble = certificate_trouble(config.api.tls, item.tls)
+            watch = CertificateWatch(config.api.tls, item.tls, node.environment.monotonic_ms)
+            context.watches.append(watch.trouble)
+            trouble = watch.trouble()
             if trouble is not None:
-                log.error("certificate", code=trouble.code, reason=str(trouble.detail.get("reason", "")))
-                context.troubles.append(trouble)
+                node.log.error("certificate", code=trouble.code, reason=str(trouble.detail.get("reason", "")))

@@ -71,13 +71,16 @@ class NodeView(TypedDict):
 
 
 class PeerView(TypedDict):
-    """Another centre's node as the network shows it."""
+    """Another centre's node as the network shows it. `faults` counts what no honest peer does, since this
+    node started; `fault` is the code of the last."""
 
     centre: str
     state: str
     reason: str
     since_seconds: int
     failures: int
+    fault: str
+    faults: int
     addresses: list[str]
 
 
@@ -114,6 +117,8 @@ async def peers(here: Here) -> JSONResponse:
             "reason": peer.reason,
             "since_seconds": max(0, now_ms - peer.since_ms) // 1000,
             "failures": peer.failures,
+            "fault": here.node.conducts.of(peer.centre).fault,
+            "faults": here.node.conducts.of(peer.centre).faults,
             "addresses": list(peer.addresses),
         }
         for peer in here.node.peers.all()

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 from typing_extensions import TypedDict
 
+from node.api.problems import problem
 from node.boxes import Delivery, Received, SentDocument
 from node.reading import OpenedDocument
 from protocol.acting import ReceiptMade
 from protocol.delivery import RecipientState
 from protocol.document import FOREIGN_EDXML, Metadata
 from protocol.envelope import Lane
+from protocol.errors import TrucError
 from protocol.records import Audit, Happening, Link, StoredPart
 from protocol.status import status_name
 from protocol.textid import to_text
@@ -72,7 +74,8 @@ class DeliveryView(TypedDict):
 
 
 class DocumentView(TypedDict):
-    """A document that was sent. Without its content (`metadata`, `parts`) when that is no longer kept."""
+    """A document that was sent. Without its content (`metadata`, `parts`) when that is no longer kept,
+    or when it is damaged, which `problem` tells."""
 
     id: str
     issuer: str
@@ -81,6 +84,7 @@ class DocumentView(TypedDict):
     expires_at: str
     metadata: dict[str, Any] | None
     parts: list[PartView] | None
+    problem: dict[str, Any] | None
     recipients: list[DeliveryView]
 
 
@@ -93,7 +97,8 @@ class DocumentPage(TypedDict):
 
 
 class ConsignmentView(TypedDict):
-    """A document that arrived."""
+    """A document that arrived. Without its content (`metadata`, `parts`) when that is no longer kept,
+    or when it is damaged, which `problem` tells."""
 
     consignment: str
     document: str
@@ -105,6 +110,7 @@ class ConsignmentView(TypedDict):
     collected_at: str | None
     metadata: dict[str, Any] | None
     parts: list[PartView] | None
+    problem: dict[str, Any] | None
     receipts: list[ReceiptView]
 
 
@@ -179,6 +185,11 @@ def moment(time_ms: int) -> str:
 def maybe_moment(time_ms: int) -> str | None:
     """A time as text; None for a time that has not come."""
     return moment(time_ms) if time_ms else None
+
+
+def maybe_problem(error: TrucError | None) -> dict[str, Any] | None:
+    """What is wrong with a thing, as problem details; None when nothing is."""
+    return None if error is None else problem(error)
 
 
 def lane_name(lane: int) -> str:
@@ -266,6 +277,7 @@ def document_view(sent: SentDocument) -> DocumentView:
         "expires_at": moment(document.expires_ms),
         "metadata": None if opened is None else metadata_view(opened.header.metadata),
         "parts": None if opened is None else parts_view(opened, document.parts),
+        "problem": maybe_problem(sent.damage),
         "recipients": [delivery_view(delivery) for delivery in sent.deliveries],
     }
 
@@ -284,6 +296,7 @@ def consignment_view(received: Received) -> ConsignmentView:
         "collected_at": maybe_moment(entry.collected_ms),
         "metadata": None if opened is None else metadata_view(opened.header.metadata),
         "parts": None if opened is None else parts_view(opened, entry.parts),
+        "problem": maybe_problem(received.damage),
         "receipts": [receipt_view(link) for link in received.links],
     }
 

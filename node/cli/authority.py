@@ -1,7 +1,7 @@
 """`truc authority`: the operator's off-line tool that makes and signs the tree of records.
 
-Obeys DESIGN §7 (grammar, `--json`, `vi`/`en`, stable exit codes: 0 done, 1 refused with a code,
-2 wrong usage). It needs no running node. What is done is `node/authority.py`; here words
+Obeys DESIGN §7 (grammar, `--json`, `vi`/`en`, the exit codes of `grammar.ExitCode`, which the error
+tree decides as for all commands). It needs no running node. What is done is `node/authority.py`; here words
 become parameters, and outcomes become text.
 """
 
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from node.cli.desk import exit_code_of, problem_of, tell
+from node.cli.files import reading, writing
 from protocol.errors import TrucError
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from protocol.directory_import import Imported
     from protocol.signing import Signed, Signer
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+"""Whether it is there shows when it is read: an outcome with a code, as of all other commands."""
 
 TEXTS: Final[dict[str, tuple[str, str]]] = {
     "created": (
@@ -55,6 +58,12 @@ class Desk:
         if not self.as_json:
             click.echo(TEXTS[key][0 if self.language == "vi" else 1].format(**values))
 
+    def show(self, answer: object) -> bool:
+        """Print an answer as JSON if that is wanted; whether it was."""
+        if self.as_json:
+            click.echo(json.dumps(answer, ensure_ascii=False))
+        return self.as_json
+
     def passphrase(self, *, confirm: bool = False) -> bytes:
         """From the file, else asked for on the terminal."""
         from storage.keystore import read_credential
@@ -83,16 +92,14 @@ class Desk:
         wire = authority.directory_file()
         path = self.out if self.out is not None else self.folder / "directory.truc"
         if self.out is not None:
-            self.out.write_bytes(wire)
+            _write(self.out, wire)
         rows = [_row(item) for item in signed]
         for row in rows:
             self.say(event, **row)
         result = authority.waiting(_now_ms())
         waiting = self._waiting(result)
         self.say("written", path=path, count=len(result.accepted))
-        if self.as_json:
-            answer = {"root_digest": authority.anchor.hex(), "file": str(path), "signed": rows, "waiting": waiting}
-            click.echo(json.dumps(answer, ensure_ascii=False))
+        self.show({"root_digest": authority.anchor.hex(), "file": str(path), "signed": rows, "waiting": waiting})
 
     def _waiting(self, result: Imported) -> list[dict[str, str]]:
         from protocol.catalogue import text
@@ -253,7 +260,7 @@ def _delegation(desk: Desk, opened: Authority, name: str) -> Any:
 
 @authority.command()
 @click.argument("file", type=FILE)
-@click.option("--node-keys", type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--node-keys", type=click.Path(file_okay=False, path_type=Path),
               help="A node's data folder whose operational key endorses. · Thư mục dữ liệu của nút ký xác nhận.")
 @click.option("--node-passphrase-file", type=FILE, help="Passphrase of its keystore. · Mật khẩu kho khóa.")
 @click.pass_obj
@@ -270,7 +277,7 @@ def sign(desk: Desk, file: Path, node_keys: Path | None, node_passphrase_file: P
         from protocol.directory_file import read_file
 
         opened = desk.open()
-        gained = opened.sign(read_file(file.read_bytes()), _now_ms())
+        gained = opened.sign(read_file(_read(file)), _now_ms())
         if not gained:
             desk.say("nothing_to_sign")
         desk.finish(opened, gained, "countersigned")
@@ -282,17 +289,16 @@ def _endorse(desk: Desk, file: Path, signers: list[Signer]) -> None:
     from node.countersigning import endorse
     from protocol.directory_file import read_file, write_file
 
-    things = endorse(read_file(file.read_bytes()), signers, _now_ms())
+    things = endorse(read_file(_read(file)), signers, _now_ms())
     rows = [_row(item.signed) for item in things if item.gained]
     for row in rows:
         desk.say("countersigned", **row)
     if not rows:
         desk.say("nothing_to_sign")
     path = desk.out if desk.out is not None else file
-    path.write_bytes(write_file(item.signed for item in things))
+    _write(path, write_file(item.signed for item in things))
     desk.say("written", path=path, count=len(things))
-    if desk.as_json:
-        click.echo(json.dumps({"file": str(path), "signed": rows}, ensure_ascii=False))
+    desk.show({"file": str(path), "signed": rows})
 
 
 @authority.command()
@@ -312,19 +318,24 @@ def show(desk: Desk) -> None:
 
 
 def _run(desk: Desk, work: Callable[[], None]) -> None:
-    """Run a command; an outcome of the catalogue becomes text and exit code 1."""
+    """Run a command; an outcome of the catalogue is told, and decides the exit code."""
     try:
         work()
     except TrucError as error:
-        from protocol.catalogue import next_step, text
+        tell(desk, problem_of(error))
+        raise click.exceptions.Exit(exit_code_of(error)) from error
 
-        if desk.as_json:
-            both = {"vi": text(error, "vi"), "en": text(error, "en"), "next": next_step(error, desk.language)}
-            click.echo(json.dumps({"code": error.code, "field": error.field, **both}, ensure_ascii=False))
-        else:
-            where = f" [{error.field}]" if error.field else ""
-            click.echo(f"{error.code}{where}: {text(error, desk.language)} {next_step(error, desk.language)}", err=True)
-        raise click.exceptions.Exit(1) from error
+
+def _read(path: Path) -> bytes:
+    """Raises: ConfigurationError `file_unreadable`."""
+    with reading(path):
+        return path.read_bytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Raises: ConfigurationError `file_unwritable`."""
+    with writing(path):
+        path.write_bytes(content)
 
 
 def _now_ms() -> int:
@@ -341,7 +352,7 @@ def _requests(path: Path) -> list[Signed]:
     from protocol.errors import ConfigurationError
     from protocol.signing import Signed
 
-    things = [Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX) for wire in read_file(path.read_bytes())]
+    things = [Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX) for wire in read_file(_read(path))]
     found = [item for item in things if item.format in {CENTRE_REQUEST.name, AGENCY_REQUEST.name}]
     if not found:
         raise ConfigurationError("authority_no_request")
@@ -349,12 +360,19 @@ def _requests(path: Path) -> list[Signed]:
 
 
 def _node_signers(desk: Desk, folder: Path, passphrase_file: Path | None) -> list[Signer]:
-    """Every 32-byte secret of a node's keystore as a signer; only a key that is asked for signs."""
+    """Every 32-byte secret of a node's keystore as a signer; only a key that is asked for signs.
+
+    Raises:
+        StoreError, ConfigurationError: as `open_keystore` and `read_credential`.
+    """
+    from protocol.errors import StoreError
     from protocol.signing import Ed25519Signer
     from storage.folder import OsFolder
     from storage.keystore import open_keystore, read_credential
 
     passphrase = read_credential(passphrase_file) if passphrase_file is not None else desk.passphrase()
+    if not folder.is_dir():
+        raise StoreError("keystore_missing")  # to look is not to make a folder
     keystore = open_keystore(OsFolder(folder), passphrase)
     secrets = [keystore.get(name) for name in keystore.names()]
     return [Ed25519Signer(secret) for secret in secrets if secret is not None and len(secret) == 32]

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from node.cli.desk import Desk
+from node.cli.desk import Desk, tell
 from node.cli.grammar import Verb, Verbs
 from node.cli.tables import moment, pairs, plain, size_text, status_text, table
 
@@ -87,6 +87,8 @@ def show(desk: Desk, /, **words: str) -> None:
     if desk.show(item):
         return
     pairs(desk, _heading(desk, item))
+    if item.get("problem"):
+        tell(desk, item["problem"])
     parts = item.get("parts") or []
     if parts:
         click.echo()
@@ -139,7 +141,10 @@ def trace(desk: Desk, /, **words: str) -> None:
 
 
 def _about(item: dict[str, Any]) -> tuple[str, str]:
-    """Number with notation, and subject; empty when the content is not kept any more."""
+    """Number with notation, and subject; empty when the content is not kept any more, and the code of
+    its damage if there is one."""
+    if item.get("problem"):
+        return "", str(item["problem"]["code"])
     metadata = item.get("metadata") or {}
     number = "/".join(value for value in (metadata.get("number"), metadata.get("notation")) if value)
     return number, str(metadata.get("subject") or "")

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
@@ -33,6 +33,19 @@ class Refused(Exception):  # an outcome that the node told us
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__(str(problem.get("code", "")))
         self.problem: Final = problem
+
+
+class Speaking(Protocol):
+    """Whoever tells an outcome: in the reader's language, or as JSON if that is wanted."""
+
+    @property
+    def language(self) -> Language:
+        """The reader's."""
+        ...
+
+    def show(self, answer: object) -> bool:
+        """Print as JSON if that is wanted; whether it was."""
+        ...
 
 
 class Desk:
@@ -164,7 +177,7 @@ def problem_of(error: TrucError) -> dict[str, Any]:
     }
 
 
-def tell(desk: Desk, problem: Mapping[str, Any]) -> None:
+def tell(desk: Speaking, problem: Mapping[str, Any]) -> None:
     """Print an outcome: code, text, next step; each finding on a line of its own."""
     if desk.show(dict(problem)):
         return

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import click
 
-from node.cli.desk import Desk
+from node.cli.desk import Desk, Refused
 from node.cli.files import Progress, is_there, make_folder, safe_targets, sync_folder, write_checked
 from node.cli.grammar import Verb
+from protocol.errors import RequestError
 
 TRIES: Final = 3
 """How often a file is fetched anew when the connection breaks in the middle."""
@@ -27,7 +28,7 @@ TRIES: Final = 3
 def fetch(desk: Desk, consignment: str, out: Path, collect: bool) -> None:
     """Its words stand in the table of texts."""
     entry = desk.client.get(f"/v1/inbox/{consignment}")
-    parts: list[dict[str, Any]] = entry["parts"]
+    parts = _parts(entry)
     targets = safe_targets(out, [str(part["name"]) for part in parts])
     make_folder(out)
     there = [is_there(target, part["sha256"]) for target, part in zip(targets, parts, strict=True)]
@@ -45,6 +46,21 @@ def fetch(desk: Desk, consignment: str, out: Path, collect: bool) -> None:
         for file in files:
             desk.say("fetch there" if file["was_there"] else "fetch file", **file)
         desk.say("fetch collected" if collect else "fetch not collected", consignment=consignment)
+
+
+def _parts(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The files of a consignment.
+
+    Raises:
+        Refused: the content is damaged; the node says how.
+        RequestError: `part_gone`.
+    """
+    if entry.get("problem"):
+        raise Refused(entry["problem"])
+    if entry["parts"] is None:
+        raise RequestError("part_gone")
+    parts: list[dict[str, Any]] = entry["parts"]
+    return parts
 
 
 def _take(desk: Desk, path: str, target: Path, part: dict[str, Any]) -> None:

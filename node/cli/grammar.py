@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from node.cli.texts import TEXTS, say
+from node.cli.usage import SpokenContext
 from protocol.catalogue import Language
 
 
@@ -60,6 +61,8 @@ def localise(command: click.Command, path: str, language: Language) -> None:
 
 class _Spoken(click.Command):
     """Click's own `--help`, with our text."""
+
+    context_class = SpokenContext
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """The option, in the reader's language."""

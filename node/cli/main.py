@@ -17,6 +17,7 @@ import click
 from node.cli.desk import Desk, Refused, exit_code_of, problem_of, tell
 from node.cli.grammar import LANGUAGES, ExitCode, Lazy, language_of, localise
 from node.cli.texts import say
+from node.cli.usage import complaint, usage_line
 from protocol.errors import ConfigurationError, TrucError
 
 PLACES: Final = {
@@ -129,11 +130,11 @@ def _invoke(words: list[str]) -> object:
 
 
 def _usage(error: click.ClickException, desk: Desk) -> int:
-    """Click's own words on what was typed, behind a heading in the reader's language."""
+    """What is wrong with what was typed, and how it is typed."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
-        click.echo(context.get_usage(), err=True)
-    click.echo(f"{say('usage', desk.language)}: {error.format_message()}", err=True)
+        click.echo(usage_line(context, desk.language), err=True)
+    click.echo(f"{say('usage', desk.language)}: {complaint(error, desk.language)}", err=True)
     click.echo(f"  → {say('usage next', desk.language)}", err=True)
     return ExitCode.USAGE
 

@@ -159,7 +159,7 @@ def _parts(desk: Desk, key: str, attachments: list[Attachment]) -> list[dict[str
     room = INLINE_TOTAL_BYTES_MAX
     parts = []
     for number, item in enumerate(attachments):
-        part: dict[str, Any] = {"name": item.name, "media_type": item.media_type}
+        part: dict[str, Any] = {"name": item.name, "media_type": item.media_type, "sha256": item.sha256}
         if item.size <= min(INLINE_BYTES_MAX, room):
             room -= item.size
             part["content_base64"] = base64.b64encode(b"".join(read_pieces(item.path))).decode()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import pytest
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from node.access import Access
+from node.api.app import BODIES
+from node.api.documents import MetadataIn
 from node.config import ApiConfig
 from protocol.textid import from_text
 from tests.support.api_checks import codes, good, refused
@@ -34,6 +40,32 @@ ADMIN = {"/v1/access", "/v1/access/{system}", "/v1/audit", "/v1/directory/import
 PUBLIC = {"/v1/node", "/v1/peers", "/v1/directory", "/v1/directory/{code}"}
 """What every caller may read: the directory is public, the node's state belongs to nobody."""
 LISTS = {"/v1/documents", "/v1/inbox", "/v1/events", "/v1/inbox/actions"}
+"""Routes without an id in their path: what they may show is tried in the walk one by one."""
+QUERIES = {"after", "limit", "wait", "agency", "state", "q", "disclose"}
+"""Of these only `agency` names something that may belong to others."""
+BODY_IDS = {"consignment", "upload_id", "issuer", "recipients", "agencies"}
+"""Fields of bodies that name something; each is tried with what belongs to others."""
+BODY_WORDS = {
+    "lane", "metadata", "parts", "expires_days", "allow_number_reuse", "name", "media_type", "content_base64", "sha256",
+    "status", "reason", "staff_name", "staff_position", "actions", "action", "key", "rights",
+}  # fmt: skip
+
+
+def requests_of(found: list[APIRoute], foreign: dict[str, tuple[object, ...]]) -> list[tuple[str, str]]:
+    """Method and path of every route that has an id in it, with each foreign id in its place.
+
+    Raises: KeyError for an id of a kind that the walk does not know, AssertionError for a route
+    that nobody has thought about."""
+    made: list[tuple[str, str]] = []
+    for route in found:
+        if route.path in OPEN | ADMIN | PUBLIC | LISTS:
+            continue
+        names = [parameter.name for parameter in route.dependant.path_params]
+        assert names, f"{route.path} has no id and stands in none of the lists above"
+        for values in product(*(foreign[name] for name in names)):
+            path = route.path.format(**dict(zip(names, values, strict=True)))
+            made += [(method, path) for method in sorted(route.methods or ())]
+    return made
 
 
 async def test_all_routes_are_async_and_documented(tmp_path: Path) -> None:
@@ -62,20 +94,18 @@ async def test_every_route_is_404_with_ids_of_others(tmp_path: Path) -> None:
         document = good(await sender.post("/v1/documents", json=DOCUMENT, headers={"Idempotency-Key": "k"}), 201)["id"]
         csg = good(await taker.get("/v1/inbox?wait=10"))["items"][0]["consignment"]
         await sender.put("/v1/uploads/u", content=b"x")
-        values = {"document_id": document, "consignment": csg, "upload_id": "u", "number": 0, "id": csg}
+        foreign: dict[str, tuple[object, ...]] = {
+            "document_id": (document,), "consignment": (csg,), "upload_id": ("u",), "number": (0,),
+            "id": (csg, document),
+        }  # fmt: skip
         third = await node.system("G22.99", rights=("send", "receive", "report"))
         await _retire(admin, third)
+        before = [good(await client.get(path)) for client, path in _mine(sender, taker, document, csg)]
         async with await _stranger(node) as stranger:
-            walked = 0
-            for route in routes(node):
-                if route.path in OPEN | ADMIN | PUBLIC | LISTS:
-                    continue
-                for method in sorted(route.methods or ()):
-                    for changes in ({}, {"id": document}) if "{id}" in route.path else ({},):
-                        path = route.path.format(**{**values, **changes})
-                        await _is_unknown(stranger, method, path)
-                        walked += 1
-            assert walked >= 10
+            walked = requests_of(routes(node), foreign)
+            assert len(walked) >= 10
+            for method, path in walked:
+                await _is_unknown(stranger, method, path)
             for path in ("/v1/documents", "/v1/inbox?state=all", "/v1/events"):
                 assert good(await stranger.get(path))["items"] == []
             for path in ("/v1/documents", "/v1/inbox"):
@@ -87,7 +117,54 @@ async def test_every_route_is_404_with_ids_of_others(tmp_path: Path) -> None:
             stolen = {**DOCUMENT, "issuer": "G22.99", "recipients": ["G22"]}
             answer = await stranger.post("/v1/documents", json=stolen, headers={"Idempotency-Key": "k"})
             refused(answer, "issuer_not_yours")
-        assert good(await taker.get(f"/v1/inbox/{csg}"))["state"] == "arrived"
+            stolen = {**DOCUMENT, "issuer": "G22.77", "parts": [{"name": "a", "upload_id": "u"}]}
+            answer = await stranger.post("/v1/documents", json=stolen, headers={"Idempotency-Key": "k2"})
+            refused(answer, "upload_unknown")
+        assert [good(await client.get(path)) for client, path in _mine(sender, taker, document, csg)] == before
+        assert (await sender.head("/v1/uploads/u")).headers["upload-offset"] == "1"
+
+
+def _mine(sender: Any, taker: Any, document: str, csg: str) -> list[tuple[Any, str]]:
+    """What the owners see; a stranger's walk must leave it as it is."""
+    return [(sender, f"/v1/documents/{document}"), (sender, "/v1/events"),
+            (taker, f"/v1/inbox/{csg}"), (taker, "/v1/events")]  # fmt: skip
+
+
+async def test_a_new_route_or_field_that_the_walk_does_not_know_is_noticed(tmp_path: Path) -> None:
+    async def nothing() -> None:
+        """Stands for a route of tomorrow."""
+
+    async def by_id(thing: str) -> None:
+        """Another one, with an id of a new kind."""
+
+    async with api_node(tmp_path) as node:
+        found = routes(node)
+    known = OPEN | ADMIN | PUBLIC | LISTS
+    assert known <= {route.path for route in found}, "a list names a route that is gone"
+    assert {path for path in known if "{" in path} == {"/v1/directory/{code}", "/v1/access/{system}"}
+    with pytest.raises(AssertionError, match="stands in none of the lists"):
+        requests_of([APIRoute("/v1/things", nothing)], {})
+    with pytest.raises(KeyError, match="thing"):
+        requests_of([APIRoute("/v1/things/{thing}", by_id)], {})
+    queries = {parameter.alias for route in found for parameter in route.dependant.query_params}
+    assert queries == QUERIES, "a query that names something has to be walked like an id in a path"
+    fields = {name for model in _models(BODIES) for name in model.model_fields}
+    assert fields == BODY_IDS | BODY_WORDS, "so has a field of a body"
+
+
+def _models(models: Iterable[type[BaseModel]]) -> set[type[BaseModel]]:
+    """These models and all that they are made of, the description of a document left aside."""
+    found: set[type[BaseModel]] = set()
+    waiting = list(models)
+    while waiting:
+        model = waiting.pop()
+        if model in found or model is MetadataIn:
+            continue
+        found.add(model)
+        for field in model.model_fields.values():
+            inner = (field.annotation, *get_args(field.annotation))
+            waiting += [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return found
 
 
 async def _is_unknown(client: Any, method: str, path: str) -> None:
@@ -98,6 +175,8 @@ async def _is_unknown(client: Any, method: str, path: str) -> None:
         refused(answer, "upload_offset_differs")
     else:
         assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text[:200]}"
+        if method != "HEAD":  # which has no body
+            assert answer.json()["code"].endswith("_unknown"), f"{method} {path}: {answer.text[:200]}"
 
 
 async def _stranger(node: ApiNode) -> Any:

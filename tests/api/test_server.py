@@ -8,8 +8,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,49 +17,27 @@ import pytest
 import trio
 
 from node.api.connection import phrase
-from node.api.listeners import certificate_trouble, listen_tcp, listen_unix, tls_context
+from node.api.listeners import LOOK_EVERY_MS, CertificateWatch, listen_tcp, listen_unix, tls_context
 from node.api.server import Bound, serve_api
 from node.config import TlsConfig
 from node.config_values import SocketAddress
 from protocol.errors import ConfigurationError
+from tests.api.raw_http import dial, everything, problem_in, running, still_serves
 from tests.support.api_checks import check_told, good, until
 from tests.support.api_node import CENTRE, DOCUMENT, ApiNode, api_node, config_of, served
 from tests.support.certificates import certificate
 from tests.support.errors import expects, record
+from tests.support.ports import free_port
 
 QUICK: dict[str, Any] = {
     "limits": {"header_timeout_seconds": 1, "body_timeout_seconds": 1, "shutdown_grace_seconds": 0}
 }
 
 
-async def dial(bound: Bound) -> trio.SocketStream:
-    """A raw connection to the Unix socket."""
-    made = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await made.connect(str(bound.unix_socket))
-    return trio.SocketStream(made)
-
-
-async def everything(stream: trio.SocketStream) -> bytes:
-    """All bytes until the server closes."""
-    got = b""
-    with trio.fail_after(20):
-        async with stream:
-            with suppress(trio.BrokenResourceError):
-                async for piece in stream:
-                    got += piece
-    return got
-
-
-def told(raw: bytes, code: str) -> dict[str, Any]:
-    """The problem in a raw answer."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    problem: dict[str, Any] = json.loads(body)
-    assert problem["code"] == code, problem
-    assert int(head.split()[1]) == problem["status"]
-    assert b"application/problem+json" in head
-    check_told(problem)
+def told(raw: bytes, code: str) -> None:
+    """The answer is the problem with this code."""
+    assert problem_in(raw)["code"] == code
     record(code)
-    return problem
 
 
 def unix_client(bound: Bound) -> http.client.HTTPConnection:
@@ -84,13 +61,6 @@ async def ask(
             return answer.status, answer.read()
 
     return await trio.to_thread.run_sync(call)
-
-
-@asynccontextmanager
-async def running(folder: Path, **api: Any) -> AsyncIterator[tuple[ApiNode, Bound]]:
-    """A served node."""
-    async with api_node(folder, **api) as node, served(node) as bound:
-        yield node, bound
 
 
 def waiters(node: ApiNode) -> int:
@@ -157,7 +127,7 @@ async def test_the_connection_lives_on_after_a_file(tmp_path: Path) -> None:
 
 
 async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_path: Path) -> None:
-    async with running(tmp_path) as (_, bound):
+    async with running(tmp_path) as (node, bound):
         for size, expected in ((256 * 1024, b"200"), (1024 * 1024 + 4096, b"431")):
             stream = await dial(bound)
             lines = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 8000) for n in range(size // 8008 + 1))
@@ -167,6 +137,7 @@ async def test_256_kib_of_headers_are_answered_and_more_than_1_mib_get_431(tmp_p
             assert raw.split()[1] == expected
             if expected == b"431":
                 told(raw, "header_too_long")
+        await still_serves(node, bound)
 
 
 def test_every_status_has_a_phrase() -> None:
@@ -176,7 +147,7 @@ def test_every_status_has_a_phrase() -> None:
 
 
 async def test_bytes_that_are_no_http_are_answered_and_the_server_lives(tmp_path: Path) -> None:
-    async with running(tmp_path) as (_, bound):
+    async with running(tmp_path) as (node, bound):
         tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"
         for junk in (tls_hello, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
             stream = await dial(bound)
@@ -188,16 +159,18 @@ async def test_bytes_that_are_no_http_are_answered_and_the_server_lives(tmp_path
             b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
         )
         assert (await everything(stream)).startswith(b"HTTP/1.1 200")
+        await still_serves(node, bound)
 
 
 # --- slow and broken clients ------------------------------------------------------------------
 
 
 async def test_slow_headers_get_a_deadline(tmp_path: Path) -> None:
-    async with running(tmp_path, **QUICK) as (_, bound):
+    async with running(tmp_path, **QUICK) as (node, bound):
         stream = await dial(bound)
         await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: local")
         told(await everything(stream), "header_slow")
+        await still_serves(node, bound)
 
 
 async def test_slow_headers_do_not_get_more_time_by_trickling(tmp_path: Path) -> None:
@@ -230,7 +203,8 @@ async def test_slow_bodies_get_a_deadline(tmp_path: Path, path: str) -> None:
         async with node.admin() as admin:
             assert good(await admin.get("/v1/documents"))["items"] == []
             answer = await admin.head("/v1/uploads/u")
-            assert answer.headers.get("upload-offset", "196608") == "196608"
+            assert answer.headers.get("upload-offset") == (None if "documents" in path else "196608")
+        await still_serves(node, bound)
 
 
 async def test_a_body_cut_in_the_middle_leaves_nothing_half_done(tmp_path: Path) -> None:
@@ -289,6 +263,43 @@ async def test_a_body_too_large_to_drain_closes_after_the_answer(
         )
         raw = await everything(stream)
         assert b'"code":"upload_id_malformed"' in raw and b"connection: close" in raw
+
+
+async def test_clients_that_stop_reading_are_cut_and_keep_nobody_else_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.api.connection.SEND_STALL_S", 1)
+    async with running(tmp_path, limits={"connections_max": 8}) as (node, bound):
+        async with node.admin() as admin:
+            good(await admin.put("/v1/uploads/u", content=bytes(20_000_000)))
+            body = {**DOCUMENT, "parts": [{"name": "a", "upload_id": "u"}]}
+            good(await admin.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"}), 201)
+            (arrived,) = good(await admin.get("/v1/inbox?wait=20&agency=G22.99"))["items"]
+        request = f"GET /v1/inbox/{arrived['consignment']}/parts/0 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        stuck = [await dial(bound) for _ in range(7)]
+        for stream in stuck:
+            await stream.send_all(request)
+            assert (await stream.receive_some(12)).startswith(b"HTTP/1.1 200")
+        await still_serves(node, bound)  # while all of them are stuck
+        stuck.append(await dial(bound))
+        await stuck[-1].send_all(request)
+        assert (await stuck[-1].receive_some(12)).startswith(b"HTTP/1.1 200")
+        told(await everything(await dial(bound)), "connections_too_many")
+
+        async def room_for_all() -> bool:
+            held = [await dial(bound) for _ in range(8)]
+            for stream in held:
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            heads = [await stream.receive_some(12) for stream in held]
+            for stream in held:
+                await stream.aclose()
+            return all(head.endswith(b"200") for head in heads)
+
+        await until(room_for_all)  # every one of them was cut, and its place is free
+        for stream in stuck:
+            assert len(await everything(stream)) < 20_000_000
+        await still_serves(node, bound)
 
 
 async def test_a_client_that_stops_reading_does_not_hold_the_shutdown(tmp_path: Path) -> None:
@@ -409,9 +420,7 @@ async def test_a_port_that_is_taken_and_a_plain_listener_for_others_are_errors(t
 
 
 async def test_metrics_have_a_loopback_port_of_their_own(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with api_node(tmp_path) as node:
         metrics = node.config.metrics.model_copy(update={"loopback_port": port})
         node.config = node.config.model_copy(update={"metrics": metrics})
@@ -441,14 +450,67 @@ async def test_tls_serves_with_a_token_and_survives_plain_clients(tmp_path: Path
             assert "tls_expired" not in (await admin.get("/readyz")).text
 
 
-async def test_an_expired_certificate_is_noticed_at_the_start(tmp_path: Path) -> None:
+async def warnings(bound: Bound) -> list[dict[str, Any]]:
+    """What `/readyz` warns of."""
+    found: list[dict[str, Any]] = json.loads((await ask(unix_client(bound), "/readyz"))[1])["warnings"]
+    return [warning for warning in found if warning["code"] == "tls_expired"]
+
+
+async def test_an_expired_certificate_is_noticed_at_the_start_and_stops_nothing(tmp_path: Path) -> None:
     files = certificate(tmp_path, days=-1)
     tls = {"address": "127.0.0.1:0", "certificate": str(files[0]), "key": str(files[1])}
     async with running(tmp_path / "node", tls=tls) as (node, bound):
         assert any(line["event"] == "certificate" for line in node.events())
-        ready = json.loads((await ask(unix_client(bound), "/readyz"))[1])
-        assert "tls_expired" in [warning["code"] for warning in ready["warnings"]]
+        (warning,) = await warnings(bound)
+        check_told(warning)
         record("tls_expired")
+        token = await node.token("G22")
+        careful, careless = ssl.create_default_context(cafile=str(files[0])), ssl.create_default_context()
+        careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+        client = partial(http.client.HTTPSConnection, "127.0.0.1", bound.tls_port, timeout=30)
+        with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+            await ask(client(context=careful), "/v1/node")
+        assert (await ask(client(context=careless), "/v1/node", {"Authorization": f"Bearer {token}"}))[0] == 200
+        await still_serves(node, bound)
+
+
+async def test_a_certificate_that_expires_while_the_node_runs_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.api.listeners.LOOK_EVERY_MS", 0)
+    for seconds in (3, 15, 60):  # a slow machine may need longer to start than the certificate lives
+        files = certificate(tmp_path, days=seconds / 86_400)
+        tls = {"address": "127.0.0.1:0", "certificate": str(files[0]), "key": str(files[1])}
+        async with running(tmp_path / f"node-{seconds}", tls=tls) as (node, bound):
+            if any(line["event"] == "certificate" for line in node.events()):
+                continue
+            certificate(tmp_path, days=30)  # a renewed file that is not in use yet changes nothing
+            await until(lambda: warnings(bound), seconds=90)
+            await still_serves(node, bound)
+            return
+    raise AssertionError("the certificate had expired before the node ran")
+
+
+async def test_a_client_that_never_begins_tls_is_let_go(tmp_path: Path) -> None:
+    files = certificate(tmp_path, days=30)
+    tls = {"address": "127.0.0.1:0", "certificate": str(files[0]), "key": str(files[1])}
+    async with running(tmp_path / "node", tls=tls, **QUICK) as (node, bound):
+        silent = await trio.open_tcp_stream("127.0.0.1", bound.tls_port)
+        assert await everything(silent) == b""
+        await still_serves(node, bound)
+
+
+def test_the_certificate_is_looked_at_once_a_minute(tmp_path: Path) -> None:
+    files = certificate(tmp_path, days=-1)
+    config = TlsConfig(address=SocketAddress("127.0.0.1", 0), certificate=files[0], key=files[1])
+    now_ms = 0
+    watch = CertificateWatch(config, tls_context(config), lambda: now_ms)
+    looks = [watch.trouble()]
+    now_ms = LOOK_EVERY_MS - 1
+    looks.append(watch.trouble())
+    assert looks[1] is looks[0] is not None
+    now_ms = LOOK_EVERY_MS
+    assert watch.trouble() is not looks[0]
 
 
 async def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
@@ -460,4 +522,4 @@ async def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path)
         with expects("tls_unusable", ConfigurationError):
             tls_context(config)
     config = TlsConfig(address=SocketAddress("127.0.0.1", 0), certificate=good_files[0], key=good_files[1])
-    assert certificate_trouble(config, tls_context(config)) is None
+    assert CertificateWatch(config, tls_context(config), lambda: 0).trouble() is None

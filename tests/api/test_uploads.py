@@ -279,6 +279,21 @@ async def test_an_unfinished_upload_becomes_no_document(tmp_path: Path) -> None:
         refused(await system.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"}), "upload_unfinished")
 
 
+async def test_a_part_that_changed_on_its_way_is_noticed_by_its_digest(tmp_path: Path) -> None:
+    async with api_node(tmp_path) as node, await node.system("G22") as system:
+        good(await put(system, CONTENT[:1000]))
+        for content, code in ((CONTENT[:999], "part_changed"), (CONTENT[:1000], "")):
+            digest = hashlib.sha256(content).hexdigest()
+            body = {**DOCUMENT, "parts": [{"name": "a", "upload_id": "u", "sha256": digest}]}
+            answer = await system.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"})
+            if code:
+                told = refused(answer, code, field="parts[0].sha256")
+                assert told["values"]["found"] == hashlib.sha256(CONTENT[:1000]).hexdigest()
+                assert await offset_of(system) == 1000, "it stays for a document that means it"
+            else:
+                good(answer, 201)
+
+
 async def test_uploads_are_given_up_after_a_day(tmp_path: Path) -> None:
     async with api_node(tmp_path) as node, await node.system("G22") as system:
         token = system.headers["authorization"].partition(" ")[2]

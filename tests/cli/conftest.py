@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from node.cli.main import main
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 START_S = 60
@@ -84,14 +85,6 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> World:
     config = home / "node.toml"
     config.write_text(config.read_text().replace('root_digest = ""', f'root_digest = "{root}"'))
     return World(folder, config, root, folder / "log", port)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

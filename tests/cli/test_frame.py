@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
-from node.cli.desk import exit_code_of
+from node.cli.desk import exit_code_of, problem_of
 from node.cli.grammar import ExitCode, Verb, Verbs, language_of, localise
 from node.cli.main import PLACES
 from node.cli.texts import TEXTS
@@ -99,6 +100,51 @@ def test_wrong_usage_is_told_with_what_to_do_and_exit_code_2() -> None:
     assert "Wrong usage" in ran.err
     assert "--help" in ran.err
     assert "Dùng lệnh sai" in truc("--lang", "vi", "no-such-command", expect=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "vi", "en"),
+    [
+        (["access", "add"], "thiếu 'NAME'.", "'NAME' is missing."),
+        (["access", "add", "x"], "thiếu '--agency'.", "'--agency' is missing."),
+        (["inbox", "lst"], "không có lệnh “lst”. Có phải “list”?", "there is no command “lst”. Did you mean “list”?"),
+        (["inbox", "list", "--foo"], "không có tùy chọn “--foo”.", "there is no option “--foo”."),
+        (
+            ["inbox", "list", "--limit", "900"],
+            "giá trị của '--limit' không dùng được: cần một số nguyên từ 1 đến 100.",
+            "the value of '--limit' cannot be used: a whole number from 1 to 100 is needed.",
+        ),
+        (
+            ["send", "a", "--lane", "x"],
+            "giá trị của '--lane' không dùng được: cần một trong: thuong, khan, thuong_khan, hoa_toc.",
+            "the value of '--lane' cannot be used: one of these is needed: thuong, khan, thuong_khan, hoa_toc.",
+        ),
+        (
+            ["evidence", "verify", "a", "--root", "x"],
+            "giá trị của --root không dùng được: cần 64 chữ số hex",
+            "the value of --root cannot be used: 64 hex digits are needed",
+        ),
+        (["authority", "nothing"], "không có lệnh “nothing”.", "there is no command “nothing”."),
+    ],
+)
+def test_what_was_typed_wrongly_is_told_in_the_readers_language(words: list[str], vi: str, en: str) -> None:
+    told = truc("--lang", "vi", *words, expect=2).err.splitlines()
+    assert told[0].startswith("Cách dùng: truc ")
+    assert told[1:] == [f"Dùng lệnh sai: {vi}", "  → Thêm --help để xem cách dùng."]
+    told = truc("--lang", "en", *words, expect=2).err.splitlines()
+    assert told[0].startswith("Usage: truc ")
+    assert told[1:] == [f"Wrong usage: {en}", "  → Add --help to see how it is used."]
+
+
+def test_the_headings_of_help_are_in_the_readers_language() -> None:
+    told = truc("--lang", "vi", "inbox", "--help").out
+    assert told.startswith("Cách dùng: truc inbox ")
+    assert "\nTùy chọn:\n" in told
+    assert "\nLệnh:\n" in told
+    assert not {"Usage:", "Options:", "Commands:"} & set(told.split())
+    told = truc("--lang", "en", "inbox", "list", "--help").out
+    assert told.startswith("Usage: truc inbox list ")
+    assert "\nOptions:\n" in told
 
 
 def test_a_node_that_is_not_there_is_exit_code_3_with_the_next_step(tmp_path: Path) -> None:
@@ -191,6 +237,33 @@ def test_the_nodes_own_refusal_is_shown_in_the_readers_language_with_every_findi
     with stranger(tmp_path, http("422 No", json.dumps(both).encode())) as path:
         told = truc("--socket", path, "--lang", "en", "node", expect=1).err
     assert told == "a_newer_code [x]: Wrong.\n  → Mend.\na_newer_code [y]: Wrong.\n  → Mend.\n"
+
+
+CONSIGNMENT: dict[str, Any] = {
+    "consignment": "csg_x", "document": "doc_x", "issuer": "G22", "recipient": "G12", "lane": "thuong",
+    "state": "arrived", "arrived_at": "2026-11-22T20:00:00.000Z", "metadata": None, "parts": None, "problem": None,
+    "receipts": [],
+}  # fmt: skip
+DAMAGE = problem_of(StoreError("content_damaged", reason="header_damaged"))
+
+
+def test_a_document_whose_content_is_damaged_is_shown_as_such_and_cannot_be_fetched(tmp_path: Path) -> None:
+    bad = {**CONSIGNMENT, "problem": DAMAGE}
+    with stranger(tmp_path, http("200 OK", json.dumps(bad).encode())) as path:
+        ran = truc("--socket", path, "--lang", "en", "fetch", "csg_x", "--out", tmp_path / "o", expect=1)
+    assert ran.err.startswith("content_damaged: The document's content kept by this node is damaged (header_damaged).")
+    assert not (tmp_path / "o").exists()
+    for words, page in ((["show", "csg_x"], bad), (["inbox", "list"], {"items": [bad], "more": False})):
+        path.unlink()
+        with stranger(tmp_path, http("200 OK", json.dumps(page).encode())):
+            ran = truc("--socket", path, "--lang", "vi", *words)
+        assert "content_damaged" in ran.out + ran.err
+
+
+def test_a_document_whose_content_is_no_longer_kept_cannot_be_fetched(tmp_path: Path) -> None:
+    with stranger(tmp_path, http("200 OK", json.dumps(CONSIGNMENT).encode())) as path:
+        assert "part_gone" in truc("--socket", path, "fetch", "csg_x", "--out", tmp_path / "o", expect=1).err
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_reader_who_goes_away_is_no_fault() -> None:

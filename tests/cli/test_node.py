@@ -332,16 +332,15 @@ def test_a_second_daemon_on_the_same_folder_ends_with_one_line_that_says_why(wor
     assert json.loads(line)["code"] == "store_locked"
 
 
-def test_the_commands_answer_quickly(world: World) -> None:
-    """Measured and printed, not judged: the machine is shared."""
+def test_a_command_is_a_program_of_its_own_that_answers(world: World) -> None:
+    """What it takes is printed, not judged: the machine is shared."""
     program = (
         "import time; begun = time.perf_counter()\n"
         "from node.cli.main import main\n"
         f"main(['--config', {str(world.config)!r}, 'node'])\n"
         "import sys; print(round((time.perf_counter() - begun) * 1000), 'ms', file=sys.stderr)"
     )
-    took = [
-        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stderr
-        for _ in range(3)
-    ]
-    print("truc node:", *took)
+    for _ in range(3):
+        ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "00.22.W00" in ran.stdout
+        print("truc node:", ran.stderr)

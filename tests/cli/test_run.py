@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.conftest import ROOT, free_port, truc
-
-READY_S = 60
-
-
-def founded(folder: Path, port: int) -> Path:
-    """A node's configuration that listens on this port of the loopback."""
-    words = ("--centre", "00.22.W00", "--name", "x", "--make-passphrase", "--tcp", "")
-    listen = f"/ip4/127.0.0.1/tcp/{port}"
-    return Path(truc("--json", "init", "--folder", folder, *words, "--listen", listen).json["config"])
-
-
-@contextmanager
-def running(config: Path, notify: Path) -> Iterator[subprocess.Popen[str]]:
-    """`truc run`, ready."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ears:
-        ears.bind(str(notify))
-        ears.settimeout(READY_S)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "node.cli.main", "--config", str(config), "run"],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "NOTIFY_SOCKET": str(notify)},
-        )  # fmt: skip
-        try:
-            assert ears.recv(100) == b"READY=1"
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
+from tests.cli.conftest import truc
+from tests.cli.real_node import founded, run_to_its_end, running
+from tests.support.ports import free_port
 
 
 def test_a_node_runs_answers_and_stops_at_a_signal(tmp_path: Path) -> None:
@@ -61,10 +28,7 @@ def test_a_port_that_another_daemon_has_is_told_with_its_address(tmp_path: Path)
     port = free_port()
     first, second = founded(tmp_path / "a", port), founded(tmp_path / "b", port)
     with running(first, tmp_path / "notify"):
-        ran = subprocess.run(
-            [sys.executable, "-m", "node.cli.main", "--config", str(second), "run"],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        ran = run_to_its_end(second)
         assert truc("--config", first, "--json", "node").json["centre"] == "00.22.W00"
     assert ran.returncode == 4
     last = json.loads(ran.stderr.splitlines()[-1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.interop.contract import CHECKS, Check, Side, Wiring
-from tests.support.libp2p import CENTRES, Place, free_port
+from tests.support.libp2p import CENTRES, Place
+from tests.support.ports import free_port
 
 
 def side(place: Place, centre: str) -> Side:

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from protocol.errors import StoreError
-from storage.kv import MemoryKeyValue, Pairs
+from storage.kv import MemoryKeyValue, Pairs, Reading
 
 CAPACITY_BYTES: Final = 1 << 40
 
@@ -86,6 +86,10 @@ class Disk:
         self.syncs = 0
         self.written_bytes = 0
         self.struck: Final[Counter[str]] = Counter()
+        self.damaged: Final[set[bytes]] = set()
+        """Digests of the bodies in which the world has flipped a bit."""
+        self.decoded: Final[dict[bytes, tuple[bytes, Any]]] = {}
+        """What the oracle has read of the records, by key; see `durable.py`."""
         self.in_doubt: list[Pairs] = []
         self.on_commit: Callable[[], None] = lambda: None
         """Called when a batch has just become durable, before anybody learns of it."""
@@ -129,6 +133,14 @@ class Disk:
         content[self.chance.randrange(len(content))] ^= 1 << self.chance.randrange(8)
         self.struck["bit_flip"] += 1
         return name
+
+    def flip_bit_in(self, name: str, offset: int, length: int) -> bool:
+        """Damage one bit in this range of a file, if it is there."""
+        file = self.names.get(name)
+        if file is None or len(file.content) < offset + length or not length:
+            return False
+        file.content[offset + self.chance.randrange(length)] ^= 1 << self.chance.randrange(8)
+        return True
 
     def snapshot(self) -> Disk:
         """A copy of everything, synced or not, as an image of the disk would hold it."""
@@ -224,6 +236,12 @@ class MemoryFolder:
         names[new] = self._file(old)
         del names[old]
 
+    def link(self, name: str, second: str) -> None:
+        names = self._names(second)
+        if second in names:
+            raise StoreError("store_file_exists", file=second)
+        names[second] = self._file(name)
+
     def fsync_folder(self, folder: str) -> None:
         names, durable = self._names(folder), self._disk.durable_names
         self._disk.syncs += 1
@@ -277,6 +295,22 @@ class MemoryFolder:
         return self._disk.names
 
 
+class _Snapshot:
+    """A snapshot that dies with its machine."""
+
+    def __init__(self, kv: CrashKeyValue, reading: Reading) -> None:
+        self._kv: Final = kv
+        self._reading: Final = reading
+
+    def get(self, key: bytes) -> bytes | None:
+        self._kv.check()
+        return self._reading.get(key)
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        self._kv.check()
+        return self._reading.scan(start, stop, limit)
+
+
 class CrashKeyValue:
     """`KeyValue` on a `Disk`: batches are atomic and synced, reads cost nothing."""
 
@@ -286,15 +320,19 @@ class CrashKeyValue:
         self._poisoned = False
 
     def get(self, key: bytes) -> bytes | None:
-        self._check()
+        self.check()
         return self._disk.pairs.get(key)
 
     def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        self._check()
+        self.check()
         return self._disk.pairs.scan(start, stop, limit)
 
+    def snapshot(self) -> Reading:
+        self.check()
+        return _Snapshot(self, self._disk.pairs.snapshot())
+
     def write(self, pairs: Pairs) -> None:
-        self._check()
+        self.check()
         disk = self._disk
         if self._poisoned:
             raise StoreError("store_io", file="db", reason="an earlier write failed")
@@ -322,7 +360,7 @@ class CrashKeyValue:
             disk.in_doubt.append(list(pairs))
         raise StoreError(disk.fail_code, file="db", reason="simulated")
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if self._life != self._disk.life:
             raise StoreError("store_io", file="db", reason="the machine is off")
 

@@ -29,12 +29,22 @@ class Durable:
         """The record with this key."""
         at = full_key(record, key)
         value = self._disk.pairs.get(at)
-        return None if value is None else read_record(record, at, value)
+        return None if value is None else self._read(record, at, value)
 
     def all(self, record: type[R], *prefix: KeyPart) -> list[R]:
         """Every record of a kind whose key begins so, in key order."""
         start, stop = key_range(record, prefix)
-        return [read_record(record, at, value) for at, value in self._disk.pairs.scan(start, stop, ALL)]
+        return [self._read(record, at, value) for at, value in self._disk.pairs.scan(start, stop, ALL)]
+
+    def _read(self, record: type[R], at: bytes, value: bytes) -> R:
+        """The record; one whose bytes are the same as when they were last read is not read again."""
+        known = self._disk.decoded.get(at)
+        if known is not None and known[0] is value:
+            same: R = known[1]
+            return same
+        read = read_record(record, at, value)
+        self._disk.decoded[at] = (value, read)
+        return read
 
     def has_body(self, digest: bytes) -> bool:
         """A record names the body, and all its bytes are synced under a synced name."""

@@ -15,9 +15,16 @@ from typing import Final
 
 import trio
 
+from protocol.record import Body
+from protocol.records import Document, Incoming, Uncollected
+from storage.bodies import FILE_SEGMENT, body_name
+from storage.segments import segment_name
+from tests.sim.disk import Disk
+from tests.sim.durable import Durable
 from tests.sim.machine import Machine
 from tests.sim.network import MemoryNetwork
 from tests.sim.verdict import Verdict
+from tests.sim.villain import TRICKS
 
 MUST_STRIKE: Final = frozenset(
     {
@@ -39,16 +46,34 @@ MUST_STRIKE: Final = frozenset(
         "failed_commit disk_full",
         "unsynced_bytes",
         "unsynced_name",
+        "bit_flip segment",
+        "bit_flip file",
+        "damage_reported",
+        "upload_broken",
+        "upload_resumed",
+        "refused",
+        "keys_rotated",
+        "agency_locked",
+        "agency_active",
+        "agency_closed",
+        "submit_refused recipient_closed",
+        "through_api",
+        "villain false_body",
+        *TRICKS,
     }
 )
-"""Every kind of fault; over the seeds of a suite each must have hit something."""
-RARE: Final = frozenset({"unsynced_name"})
-"""Strikes only while a large body arrives: asked for from 50 seeds on."""
+"""Every kind of trouble; over the seeds of a suite each must have hit something."""
+RARE: Final = frozenset(
+    {"unsynced_name", "upload_resumed", "bit_flip file", "submit_refused recipient_closed"}
+)
+"""Strike only at a rare moment: asked for from 50 seeds on."""
 
 CLOCK_STEPS_MS: Final = (-240_000, 60_000, 240_000, 600_000)
 """Within the 5 minutes that nodes forgive each other, and once beyond (DESIGN §0)."""
 MOMENT_SECONDS: Final = 60.0
 """How long a power cut waits for its moment."""
+FILLING_SECONDS: Final = (0.03, 4.0)
+"""How long a body is pulled, and how long one is uploaded."""
 SPEEDS: Final = (4_000.0, 20_000.0, 100_000.0)
 
 Fault = Callable[[], Awaitable[None]]
@@ -58,9 +83,16 @@ class Faults:
     """Makes things go wrong until it is cancelled; `mend` makes everything well again."""
 
     def __init__(
-        self, machines: Sequence[Machine], network: MemoryNetwork, chance: Random, verdict: Verdict, *, pause: float
+        self,
+        machines: Sequence[Machine],
+        network: MemoryNetwork,
+        chance: Random,
+        verdict: Verdict,
+        *,
+        pause: float,
+        flips: bool = False,
     ) -> None:
-        """`pause`: seconds between two faults, on average."""
+        """`pause`: seconds between two faults, on average. `flips`: bits in bodies at rest flip, too."""
         self._machines: Final = machines
         self._network: Final = network
         self._chance: Final = chance
@@ -80,6 +112,7 @@ class Faults:
             (3, self._failed_commit),
             (1, self._clock_step),
             (1, self._slow_disk),
+            *([(4, self._flip_bit)] if flips else []),
         )
 
     @property
@@ -137,7 +170,7 @@ class Faults:
             machine.disk.on_new_file = partial(notice, machine)
         with trio.move_on_after(MOMENT_SECONDS):
             await made.wait()
-            await trio.sleep(self._chance.random() * 0.03)
+            await trio.sleep(self._chance.random() * self._chance.choice(FILLING_SECONDS))
         return machines[0] if machines else None
 
     async def _stop(self) -> None:
@@ -175,6 +208,38 @@ class Faults:
         machine.drag(self._chance.choice((10.0, 200.0)))
         await trio.sleep(self._chance.uniform(5, 40))
         machine.drag(1.0)
+
+    async def _flip_bit(self) -> None:
+        """In one durable body: at any moment, or just when one has arrived that nobody has fetched yet."""
+        disk = self._one().disk
+        if self._chance.random() < 0.5:
+            await self._something_arrives(disk)
+        wanted = _uncollected(disk) or _owed(disk)
+        bodies = [body for body in Durable(disk).all(Body) if body.digest not in disk.damaged]
+        bodies = [body for body in bodies if body.digest in wanted] or bodies
+        files = [body for body in bodies if body.place.segment == FILE_SEGMENT]
+        bodies = files if files and self._chance.random() < 0.5 else bodies
+        if not bodies:
+            return
+        body = self._chance.choice(bodies)
+        in_file = body.place.segment == FILE_SEGMENT
+        name = body_name(body.digest) if in_file else segment_name(body.place.segment)
+        if disk.flip_bit_in(name, body.place.offset, body.place.length):
+            disk.damaged.add(body.digest)
+            self._own["bit_flip file" if in_file else "bit_flip segment"] += 1
+
+    async def _something_arrives(self, disk: Disk) -> None:
+        """Return when a batch has brought a document to this disk; or nothing comes for a while."""
+        arrived = trio.Event()
+
+        def look() -> None:
+            if _uncollected(disk):
+                arrived.set()
+
+        disk.on_commit = look
+        with trio.move_on_after(MOMENT_SECONDS):
+            await arrived.wait()
+        disk.on_commit = lambda: None
 
     # --- the network --------------------------------------------------------------------------
 
@@ -217,3 +282,16 @@ class Faults:
     def _two(self) -> tuple[str, str]:
         a, b = self._chance.sample(self._machines, 2)
         return a.centre.peer_id, b.centre.peer_id
+
+
+def _owed(disk: Disk) -> set[bytes]:
+    """Sound bodies that have not reached everybody."""
+    documents = Durable(disk).all(Document)
+    return {part.digest for row in documents if row.unsettled for part in row.parts} - disk.damaged
+
+
+def _uncollected(disk: Disk) -> set[bytes]:
+    """Sound bodies that arrived and were not collected yet."""
+    durable = Durable(disk)
+    entries = [durable.get(Incoming, row.consignment) for row in durable.all(Uncollected)]
+    return {part.digest for entry in entries if entry is not None for part in entry.parts} - disk.damaged

@@ -11,24 +11,25 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
 import trio
 
 from node.daemon import Node, NodeSettings, run_node
-from node.keyring import Keyring
 from node.logs import LineSink, make_log
 from node.metrics import Metrics
 from node.tasks import start
 from protocol.errors import StoreError
+from protocol.step import Settings
 from storage.store import create_on, open_on
+from tests.sim.country import Country
 from tests.sim.disk import Disk
 from tests.sim.environment import SimEnvironment
 from tests.sim.network import MemoryNetwork, MemoryTransport
 from tests.sim.verdict import Sentence, Verdict
-from tests.support.tree import Centre, Tree, key_seed
+from tests.support.tree import Centre
 
 FAULTS_OF_DISK: Final = frozenset({"disk_full", "store_io", "commit_failed", "store_read_only"})
 """Codes with which a node may end while its disk misbehaves."""
@@ -40,10 +41,12 @@ ROLL_BYTES: Final = 256 * 1024
 class Plan:
     """What every machine of a world needs to know."""
 
-    tree: Tree
+    country: Country
     network: MemoryNetwork
     verdict: Verdict
     settings: Mapping[str, Any]
+    delivery: Mapping[str, Settings] = field(default_factory=dict)
+    """Centre → what its operator chose about delivery, where that is not the default."""
     addresses: Mapping[str, tuple[str, ...]]
 
 
@@ -83,7 +86,7 @@ class Machine:
         store = create_on(
             self.disk.key_value(), self.disk.folder(), incarnation=self._chance.randbytes(16), roll_bytes=ROLL_BYTES
         )
-        store.write(self._plan.tree.imported().changes)
+        store.write(self._plan.country.first_changes)
         self.disk.stop()
 
     @contextmanager
@@ -132,7 +135,7 @@ class Machine:
             environment=environment,
             transport=transport,
             store=store,
-            keyring=self._keyring(),
+            keyring=self._plan.country.keyring(self.name),
             metrics=Metrics(),
             log=make_log(LineSink(sink), environment, level="info" if story else "error"),
             task_status=task_status,
@@ -142,18 +145,11 @@ class Machine:
         others = {centre: addresses for centre, addresses in self._plan.addresses.items() if centre != self.name}
         return NodeSettings(
             centre=self.name,
-            anchor=self._plan.tree.anchor,
+            anchor=self._plan.country.tree.anchor,
             addresses=self._plan.addresses[self.name],
             contacts=others,
+            delivery=self._plan.delivery.get(self.name, Settings()),
             **self._plan.settings,
-        )
-
-    def _keyring(self) -> Keyring:
-        return Keyring(
-            signers={"": self.centre.signer},
-            sealing={self.centre.sealing.key_id: self.centre.sealing},
-            vault_key=key_seed(self._plan.tree.seed, f"{self.name} vault"),
-            identity_seed=self.centre.identity_seed,
         )
 
     # --- its end ------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ class Sending:
     lane: int
     number: str = ""
     expires_days: int = 0
+    uploaded: frozenset[int] = frozenset()
+    """Numbers of the parts that come through the upload service."""
     document: str = ""
     refused: str = ""
     attempts: int = 0
@@ -31,10 +33,15 @@ class Sending:
     codes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Recipient → the statuses seen at the own node, in order."""
 
-    @property
-    def digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of each part."""
-        return tuple(sha256(part).digest() for part in self.parts)
+    digests: tuple[bytes, ...] = ()
+    """SHA-256 of each part."""
+
+    def __post_init__(self) -> None:
+        self.digests = tuple(sha256(part).digest() for part in self.parts)
+
+    def upload_id(self, number: int) -> str:
+        """Under which name a part is uploaded."""
+        return f"{self.key.replace('.', '_')}-{number}"
 
 
 @dataclass(slots=True)
@@ -48,6 +55,8 @@ class Arrived:
     listed: int = 0
     collected: bool = False
     """A collect was answered 2xx."""
+    damaged: str = ""
+    """The error with which its content could not be fetched, for good."""
     answered: list[tuple[int, int]] = field(default_factory=list)
     """(status, sequence in the chain) of every answer that was acknowledged, in order."""
     plan: list[tuple[int, str]] = field(default_factory=list)
@@ -72,4 +81,4 @@ class Notebook:
     def is_idle(self) -> bool:
         """Everything was handed in, and everything that came was collected and answered."""
         handed_in = all(sending.document or sending.refused for sending in self.sendings)
-        return handed_in and all(one.collected and not one.plan for one in self.arrived.values())
+        return handed_in and all(one.damaged or (one.collected and not one.plan) for one in self.arrived.values())

@@ -7,7 +7,8 @@ does things twice, and asks for what is not its own. What it was told goes into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -16,7 +17,9 @@ import trio
 
 from protocol.errors import RequestError, TrucError
 from tests.sim.desk import Desk, NodeGone, Seen
+from tests.sim.expected import Expected, Meant
 from tests.sim.notebook import Arrived, Notebook, Sending
+from tests.sim.uploader import Uploader
 from tests.sim.verdict import Sentence, Verdict
 
 PATIENCE_SECONDS: Final = 60.0
@@ -24,6 +27,10 @@ PATIENCE_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 300.0
 """How long one look into the inbox waits for something new."""
 RETRY_SECONDS: Final = 3.0
+LATER_SECONDS: Final = 60.0
+"""After this a document for a locked agency is tried again."""
+DAMAGED: Final = frozenset({"body_damaged", "part_damaged"})
+"""What lies on the node's disk is not what arrived: software is told so, and takes nothing."""
 ANSWERS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5, 6), (3, 5, 6), (4, 6), (6,), (2,), (3, 3, 6))
 """The last one repeats a status, which is flagged and accepted."""
 
@@ -44,11 +51,22 @@ class Software:
     """One agency's document software. Run `run` beside the nodes, not inside them."""
 
     def __init__(
-        self, notebook: Notebook, desk: Desk, chance: Random, verdict: Verdict, bystanders: Bystanders
+        self,
+        notebook: Notebook,
+        desk: Desk,
+        chance: Random,
+        verdict: Verdict,
+        *,
+        bystanders: Bystanders,
+        expected: Expected,
+        struck: Counter[str],
     ) -> None:
+        """`struck` counts what broke on the way in, and what was reported damaged."""
         self.notebook: Final = notebook
-        self.progress: Callable[[], None] = lambda: None
         self._desk: Final = desk
+        self._expected: Final = expected
+        self._struck: Final = struck
+        self._uploader: Final = Uploader(desk, chance, verdict, struck)
         self._chance: Final = chance
         self._verdict: Final = verdict
         self._bystanders: Final = bystanders
@@ -71,6 +89,7 @@ class Software:
 
     async def _hand_in(self, start: float, sending: Sending) -> None:
         await trio.sleep_until(start)
+        await self._uploader.bring(sending)
         twice = self._chance.random() < 0.1
         async with trio.open_nursery() as nursery:  # a parallel repeat waits for the first
             for _ in range(2 if twice else 1):
@@ -78,7 +97,6 @@ class Software:
         if self._chance.random() < 0.1:
             await trio.sleep(self._chance.random() * 30)
             await self._submit(sending)
-        self.progress()
 
     async def _submit(self, sending: Sending) -> None:
         while True:
@@ -87,9 +105,9 @@ class Software:
                 with trio.fail_after(PATIENCE_SECONDS):
                     document = await self._desk.submit(sending)
             except RequestError as error:
-                self._verdict.objects(Sentence.REFUSED, f"{sending.key} was refused: {error}")
-                sending.refused = error.code
-                return
+                if await self._accepts(sending, error):
+                    return
+                continue
             except (TrucError, NodeGone, trio.TooSlowError):
                 await self._pause()
                 continue
@@ -98,6 +116,20 @@ class Software:
             self._verdict.note("acknowledged", sending.key)
             sending.document = document
             return
+
+    async def _accepts(self, sending: Sending, error: RequestError) -> bool:
+        """Whether that is the end of it; else it is time to try again."""
+        meant = self._expected.meant(sending, error)
+        if meant is Meant.AGAIN:
+            await trio.sleep(LATER_SECONDS * self._chance.random())
+            if error.code.startswith("upload_"):
+                await self._uploader.bring(sending)
+            return False
+        if meant is Meant.WRONG or sending.document:
+            self._verdict.objects(Sentence.REFUSED, f"{sending.key} was refused: {error}")
+        self._struck[f"submit_refused {error.code}"] += 1
+        sending.refused = error.code
+        return True
 
     async def _watch_outbox(self) -> None:
         """Look at what became of each document whenever something happened."""
@@ -110,7 +142,6 @@ class Software:
                         await self._look_at(sending)
             except (TrucError, NodeGone, trio.TooSlowError):
                 await self._pause()
-            self.progress()
 
     async def _look_at(self, sending: Sending) -> None:
         for recipient, (state, codes) in (await self._desk.outcomes(sending.document)).items():
@@ -135,7 +166,6 @@ class Software:
             except (TrucError, NodeGone, trio.TooSlowError):
                 self.notebook.cursor = ""
                 await self._pause()
-            self.progress()
 
     async def _take(self, seen: Seen) -> None:
         arrived = self.notebook.arrived.get(seen.consignment)
@@ -160,14 +190,21 @@ class Software:
 
     async def _finish_old_ones(self) -> None:
         for arrived in list(self.notebook.arrived.values()):
-            if not arrived.collected:
+            if not arrived.collected and not arrived.damaged:
                 await self._collect(arrived)
             while arrived.plan and arrived.collected:
                 await self._answer(arrived)
 
     async def _collect(self, arrived: Arrived) -> None:
-        with trio.fail_after(PATIENCE_SECONDS):
-            digests = await self._desk.fetch(arrived.consignment)
+        try:
+            with trio.fail_after(PATIENCE_SECONDS):
+                digests = await self._desk.fetch(arrived.consignment)
+        except TrucError as error:
+            if error.code not in DAMAGED:
+                raise
+            arrived.damaged = error.code
+            self._struck["damage_reported"] += 1
+            return
         sent = self._subjects.get(arrived.subject)
         same = sent is not None and sent.digests == digests and self.notebook.agency in sent.recipients
         self._verdict.require(same, Sentence.WRONG, f"{arrived.subject} at {arrived.agency}")

@@ -22,7 +22,9 @@ from tests.sim.desk import Desk, NodeGone
 from tests.sim.durable import Durable
 from tests.sim.machine import Machine
 from tests.sim.notebook import Sending
-from tests.sim.world import MARKER, World, WorldShape
+from tests.sim.papers import MARKER
+from tests.sim.traits import Traits
+from tests.sim.world import World, WorldShape
 
 PATIENCE_SECONDS: Final = 900.0
 
@@ -42,7 +44,7 @@ class Stage:
 
     def desk(self, agency: str) -> Desk:
         """The counter of this agency's software."""
-        return Desk(self.machine(agency), agency, self.world.verdict)
+        return self.world.desk(agency)
 
     def durable(self, agency: str) -> Durable:
         """What lies on the disk of its node."""
@@ -102,7 +104,7 @@ class Stage:
 @asynccontextmanager
 async def on_stage(seed: int = 1) -> AsyncIterator[Stage]:
     """Three machines that run; the oracle's objections fail the scenario."""
-    world = World(WorldShape(nodes=3, documents=0, faults=False, absence=False), seed)
+    world = World(WorldShape(nodes=3, documents=0, faults=False, traits=Traits()), seed)
     stage = Stage(world)
     world.network.taps.append(stage.watch)
     for machine in world.machines.values():

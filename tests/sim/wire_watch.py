@@ -17,7 +17,8 @@ from protocol.errors import TrucError
 from protocol.exchange import Ack, Frame, Hello, NotNow, Offer, Returned, Session
 from protocol.limits import STATEMENT_BYTES_MAX
 from protocol.receipt import RECEIPT, Receipt
-from protocol.records import IN, Incoming, Journal, Link, Outgoing, Pair, SealedHeader, Thing
+from protocol.records import IN, Incoming, Journal, Link, Outgoing, Pair, Refused, SealedHeader, Thing
+from protocol.refusal import REFUSAL, Refusal
 from protocol.signing import Signed
 from storage.head import Identity
 from tests.sim.disk import Disk
@@ -34,14 +35,18 @@ class WireWatch:
         self._durable: Final = {centre: Durable(disk) for centre, disk in disks.items()}
         self._verdict: Final = verdict
         self._markers: Final = markers
+        self._longest: Final = max((len(marker) for marker in markers), default=1)
         self._sessions: Final[dict[tuple[int, str], Session]] = {}
         self._tails: Final[dict[tuple[int, str], bytes]] = {}
         self._numbers: Final[dict[tuple[str, str, int], bytes]] = {}
+        self._refusals: Final[dict[tuple[str, bytes], bytes]] = {}
         self._receipts: Final[dict[tuple[bytes, bytes, int], bytes]] = {}
         self.seen: Final[Counter[str]] = Counter()
 
     def __call__(self, sender: str, receiver: str, protocol: str, number: int, piece: bytes) -> None:
         """Look at bytes at the moment a node lets them go."""
+        if sender not in self._durable:
+            return  # a villain may say what it likes
         self._look_for_clear_text(sender, number, piece)
         self._verdict.note("wire", sender, receiver, protocol.split("/")[2], number, len(piece))
         if protocol == exchange.PROTOCOL:
@@ -55,10 +60,11 @@ class WireWatch:
                 self._frame(sender, receiver, frame)
 
     def _look_for_clear_text(self, sender: str, number: int, piece: bytes) -> None:
-        longest = max((len(marker) for marker in self._markers), default=1)
+        longest = self._longest
         text = self._tails.get((number, sender), b"") + piece
         for marker in self._markers:
-            self._verdict.require(marker not in text, Sentence.CLEAR, f"{marker!r} went over the wire from {sender}")
+            if marker in text:
+                self._verdict.objects(Sentence.CLEAR, f"{marker!r} went over the wire from {sender}")
         self._tails[(number, sender)] = text[-longest + 1 :] if longest > 1 else b""
 
     def _frame(self, sender: str, receiver: str, frame: Frame) -> None:
@@ -104,9 +110,22 @@ class WireWatch:
         self._verdict.require(kept, Sentence.EARLY, f"{sender} returns {_short(signed.digest)} before it is durable")
         if returned.number:
             self._number(sender, receiver, returned.number, signed.digest)
+        if signed.format == REFUSAL.name:
+            self._refusal(sender, REFUSAL.decode(signed.statement), signed.digest)
         if signed.format == RECEIPT.name:
             self._receipt(sender, RECEIPT.decode(signed.statement), signed.digest)
         self._verdict.note("return", sender, receiver, _short(signed.digest), returned.number)
+
+    def _refusal(self, sender: str, refusal: Refusal, digest: bytes) -> None:
+        """Final, durable, the same for ever (DESIGN §3), and never beside a receipt."""
+        durable, place = self._durable[sender], _short(refusal.consignment)
+        first = self._refusals.setdefault((sender, refusal.consignment), digest)
+        self._verdict.require(first == digest, Sentence.FORK, f"{sender} refuses {place} in two ways")
+        row = durable.get(Refused, refusal.consignment)
+        kept = row is not None and row.refusal == digest
+        self._verdict.require(kept, Sentence.EARLY, f"{sender} refuses {place} before that is durable")
+        held = durable.get(Incoming, refusal.consignment) is not None
+        self._verdict.require(not held, Sentence.FORK, f"{sender} refuses {place}, which it holds")
 
     def _receipt(self, sender: str, receipt: Receipt, digest: bytes) -> None:
         """A receipt exists only if envelope and all parts are durable (DESIGN §3)."""

@@ -49,7 +49,7 @@ def codes(body: dict[str, Any]) -> set[tuple[str, str]]:
     return {(finding["code"], finding["field"]) for finding in body["findings"]}
 
 
-async def until(holds: Callable[[], Any], *, seconds: float = 20) -> None:
+async def until(holds: Callable[[], Any], *, seconds: float = 60) -> None:
     """Return when a condition, awaitable or not, holds; for what no event tells a client."""
     with trio.fail_after(seconds):
         while True:

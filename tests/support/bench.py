@@ -95,7 +95,7 @@ class Pipe:
         self.over: Final = trio.Event()
         """Set when this end was reset."""
         self.stuck = False
-        """Writing waits for ever."""
+        """Writing waits until `unstick`."""
         self._held = bytearray()
         self._over = False
         self._changed = trio.Event()
@@ -110,11 +110,16 @@ class Pipe:
         self._over = True
         self._wake()
 
+    def unstick(self) -> None:
+        """The other side reads again."""
+        self.stuck = False
+        self._wake()
+
     async def write(self, data: bytes) -> None:
         if self.was_reset:
             raise NetworkError("stream_broken")
-        if self.stuck:
-            await trio.sleep_forever()
+        while self.stuck and not self.was_reset:
+            await self._changed.wait()
         self.written += data
         self._wake()
         await trio.lowlevel.checkpoint()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def certificate(folder: Path, *, days: int, password: bytes | None = None) -> tuple[Path, Path]:
+def certificate(folder: Path, *, days: float, password: bytes | None = None) -> tuple[Path, Path]:
     """Files of a certificate that is valid for so many days from now (negative: was), and of its key."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -24,6 +24,7 @@ from node.peer_id import peer_id_of
 from node.tasks import start
 from node.transport import Accept
 from tests.interop.contract import EXCHANGE, echo, exchange
+from tests.support.ports import free_port
 from tests.support.tree import key_seed
 
 CENTRES: Final = ("00.12.W00", "00.38.W00", "00.99.W00")
@@ -32,14 +33,6 @@ CENTRES: Final = ("00.12.W00", "00.38.W00", "00.99.W00")
 def seed_of(label: str) -> bytes:
     """An identity seed, always the same for a label."""
     return key_seed(0, f"libp2p {label}")
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody used a moment ago."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Place:

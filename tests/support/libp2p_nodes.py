@@ -7,7 +7,7 @@ others from its configuration. Their APIs are called without sockets.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,36 +22,40 @@ from node.logs import LineSink, make_log
 from node.metrics import Metrics
 from storage.store import create_store
 from tests.support.api_node import ApiNode, TreeEnvironment, config_of
-from tests.support.libp2p import free_port
+from tests.support.ports import free_port
 from tests.support.tree import Tree, key_seed
 
 
 @asynccontextmanager
-async def libp2p_nodes(folder: Path, tree: Tree) -> AsyncIterator[dict[str, ApiNode]]:
-    """A running node for every centre, by centre code."""
+async def libp2p_nodes(
+    folder: Path, tree: Tree, *, without: Collection[str] = ()
+) -> AsyncIterator[dict[str, ApiNode]]:
+    """A running node for every centre but those `without` one, by centre code."""
     addresses = {code: (f"/ip4/127.0.0.1/tcp/{free_port()}",) for code in tree.centres}
     nodes: dict[str, ApiNode] = {}
     with ExitStack() as closing:
         async with trio.open_nursery() as nursery:
-            for code in tree.centres:
+            for code in (code for code in tree.centres if code not in without):
                 (folder / code).mkdir()  # a test's empty folder
-                nodes[code] = await nursery.start(partial(_run, folder / code, tree, code, addresses, closing))
+                nodes[code] = await nursery.start(partial(run_one, folder / code, tree, code, addresses, closing))
             yield nodes
             nursery.cancel_scope.cancel()
 
 
-async def _run(
+async def run_one(
     folder: Path,
     tree: Tree,
     code: str,
     addresses: Mapping[str, tuple[str, ...]],
     closing: ExitStack,
     *,
+    incarnation: bytes = b"",
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
+    """One node until cancelled; started with its `ApiNode`."""
     centre, environment, metrics, lines = tree.centres[code], TreeEnvironment(), Metrics(), io.StringIO()
     log = make_log(LineSink(lines), environment)
-    store = create_store(folder, incarnation=key_seed(9, code)[:16])
+    store = create_store(folder, incarnation=incarnation or key_seed(9, code)[:16])
     closing.callback(store.close)
     store.write(tuple(tree.imported().changes))
     keyring = Keyring(

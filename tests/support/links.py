@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from node.conduct import Conducts
 from node.links import Link
+from node.offer_line import Window
 from node.transport import ByteStream
 from protocol.exchange import Frame, Hello, Session, frame_bytes
 from tests.support.bench import Bench
@@ -16,9 +18,12 @@ def make_link(bench: Bench, centre: str, stream: ByteStream, **changes: Any) -> 
         "ping_s": 20,
         "dead_s": 60,
         "on_up": lambda _link, _hello: None,
-        "on_holding": lambda _centre, _consignment: None,
+        "window": Window(),
+        "on_holding": lambda _centre, _consignment: True,
         "on_dropped": lambda _centre, _consignment: None,
         "on_time": lambda _centre, _time_ms: None,
+        "on_skipped": lambda _centre: None,
+        "conduct": Conducts(bench.environment, own=bench.side.centre, bar_max_ms=300_000).of(centre),
     }
     return Link(
         centre,

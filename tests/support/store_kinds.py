@@ -12,7 +12,7 @@ from protocol.encoding import Count, Digest, Key
 from protocol.errors import StoreError
 from protocol.record import PutBody, kind
 from storage.folder import Folder
-from storage.kv import KeyValue, Pairs
+from storage.kv import KeyValue, Pairs, Reading
 
 
 @kind(240, "agency", "number")
@@ -91,6 +91,9 @@ class WatchedKeyValue:
 
     def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         return self.inner.scan(start, stop, limit)
+
+    def snapshot(self) -> Reading:
+        return self.inner.snapshot()
 
     def write(self, pairs: Pairs) -> None:
         self.before()

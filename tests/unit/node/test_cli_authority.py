@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from node.authority_folder import BOOK_FILE
 from node.cli.authority import TEXTS, authority
+from node.cli.grammar import ExitCode
 from node.environment import RealEnvironment
 from node.requests import make_agency_request, make_centre_request
 from protocol.directory import AgencyRequest, Names
@@ -162,8 +164,9 @@ def test_the_passphrase_is_asked_for_when_no_file_names_it(office: Office) -> No
     made = office.invoke([*folder, "--json", "init"], "bí mật\nbí mật\n")
     assert made.exit_code == 0
     wrong = office.invoke([*folder, "--lang", "en", "show"], "sai\n")
-    assert wrong.exit_code == 1
-    assert wrong.stderr.splitlines()[-1].startswith("keystore_passphrase")
+    assert wrong.exit_code == ExitCode.LOCAL
+    assert wrong.stderr.splitlines()[-2].startswith("keystore_passphrase: The keystore passphrase is wrong.")
+    assert wrong.stderr.splitlines()[-1] == "  → Enter it again, or correct the credential file."
 
 
 def test_the_directory_file_is_written_where_it_is_wanted(office: Office) -> None:
@@ -181,24 +184,49 @@ def test_the_directory_file_is_written_where_it_is_wanted(office: Office) -> Non
     [
         (["show"], "authority_missing"),
         (["init", "--root-threshold", "2"], "authority_threshold"),
+        (["centre", "no-such-file"], "file_unreadable"),
+        (["sign", "no-such-file"], "file_unreadable"),
+        (["sign", "no-such-file", "--node-keys", "no-such-folder"], "keystore_missing"),
     ],
 )
-def test_a_refusal_has_a_code_a_text_and_exit_code_1(office: Office, words: list[str], code: str) -> None:
-    answer = office.run(*words, code=1)
+def test_what_is_wrong_on_this_machine_has_a_code_and_the_exit_code_of_all_commands(
+    office: Office, words: list[str], code: str
+) -> None:
+    if words[0] in ("centre", "sign"):
+        office.run("init")
+    answer = office.run(*words, code=ExitCode.LOCAL)
     note_code(code)
     assert answer["code"] == code
     assert answer["vi"] != answer["en"]
-    assert answer["next"]
+    assert set(answer["next"]) == {"vi", "en"}
+    assert not Path("no-such-folder").exists()
+
+
+def test_a_directory_file_that_cannot_be_written_is_told(office: Office) -> None:
+    how = ["--folder", str(office.path / "authority"), "--passphrase-file", str(office.secret), "--lang", "vi"]
+    result = office.invoke([*how, "--out", str(office.path / "none" / "out.truc"), "init"])
+    assert result.exit_code == ExitCode.LOCAL
+    assert "file_unwritable: Không ghi được" in result.stderr
+    note_code("file_unwritable")
+    assert office.run("show")["waiting"] == [], "the authority itself was made"
+
+
+def test_a_folder_whose_book_is_damaged_is_told(office: Office) -> None:
+    office.run("init")
+    book = office.path / "authority" / BOOK_FILE
+    book.write_bytes(b"\xc1" + book.read_bytes()[1:])
+    assert office.run("show", code=ExitCode.LOCAL)["code"] == "authority_damaged"
+    note_code("authority_damaged")
 
 
 def test_a_file_without_a_request_is_no_request(office: Office) -> None:
     office.run("init")
-    answer = office.run("centre", str(office.path / "authority" / "directory.truc"), code=1)
+    answer = office.run("centre", str(office.path / "authority" / "directory.truc"), code=ExitCode.LOCAL)
     note_code("authority_no_request")
     assert answer["code"] == "authority_no_request"
     junk = office.path / "junk.truc"
     junk.write_bytes(b"\xc1")
-    text = office.run("centre", str(junk), as_json=False, code=1)
+    text = office.run("centre", str(junk), as_json=False, code=ExitCode.REFUSED)
     assert text.startswith("format_malformed")
 
 

@@ -9,7 +9,14 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from node.committer import BACKLOG_STEPS_MAX, BATCH_BYTES_MAX, BATCH_STEPS_MAX, READ_ONLY_PROBE_S
+from node.committer import (
+    BACKLOG_STEPS_MAX,
+    BATCH_BYTES_MAX,
+    BATCH_STEPS_MAX,
+    CAN_WAIT_S,
+    GATHER_QUIET_TURNS,
+    READ_ONLY_PROBE_S,
+)
 from protocol.errors import RequestError, StoreError
 from protocol.receipt import RECEIPT
 from protocol.record import Body, Delete, Place, Put, PutBody
@@ -50,6 +57,23 @@ async def test_nothing_is_seen_before_it_is_durable(autojump_clock: MockClock, b
     assert seen == [Counter(name="a", value=1)]
 
 
+async def test_nothing_of_a_batch_is_shown_while_it_is_written(autojump_clock: MockClock, bench: Bench) -> None:
+    shown: list[Any] = []
+    committed = bench.side.store.committed
+    bench.pump.send = lambda _send: shown.append(committed.get(Counter, "a"))
+    write = bench.side.store.write
+
+    def writing(*given: Any, **how: Any) -> Any:
+        written = write(*given, **how)
+        shown.append(committed.get(Counter, "a"))  # durable, and the loop may be in the middle of a page
+        return written
+
+    bench.side.store.write = writing  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.committer.hand_over(counted("a")).wait()
+    assert shown == [None, Counter(name="a", value=1)]
+
+
 async def test_effects_leave_in_the_order_of_the_steps(autojump_clock: MockClock, bench: Bench) -> None:
     async with bench.running():
         tickets = [bench.committer.hand_over(counted(str(n))) for n in range(50)]
@@ -65,6 +89,53 @@ async def test_the_last_of_several_words_about_a_record_is_the_one_that_stays(
         await tickets[-1].wait()
     assert bench.side.get(Counter, "a").value == 3
     assert bench.side.store.view.staged_count == 0
+
+
+async def test_tasks_that_are_ready_to_run_share_one_batch(autojump_clock: MockClock, bench: Bench) -> None:
+    async def later(turns: int) -> None:
+        for _turn in range(turns):
+            await trio.lowlevel.checkpoint()
+        await bench.committer.hand_over(counted(str(turns))).wait()
+
+    async with bench.running(), trio.open_nursery() as nursery:
+        for n in range(8):
+            nursery.start_soon(later, 5 * n)
+    assert (bench.batches, len(acks(bench))) == (1, 8)
+
+
+async def test_a_loop_that_never_rests_writes_all_the_same(bench: Bench) -> None:
+    async with bench.running():
+        brought = 0
+        while not bench.batches:  # there is always something new to wait for
+            bench.committer.hand_over(Step(changes=(Put(Counter(name="a", value=brought)),)))
+            brought += 1
+            await trio.lowlevel.checkpoint()
+    assert brought > GATHER_QUIET_TURNS
+
+
+async def test_what_nobody_waits_for_goes_with_the_next_batch_or_a_little_later(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
+    async with bench.running():
+        for name in "ab":
+            bench.committer.hand_over(counted(name, can_wait=True))
+        await trio.sleep(CAN_WAIT_S / 2)
+        assert (bench.batches, acks(bench)) == (0, [])
+        await bench.committer.hand_over(counted("c")).wait()
+        assert (bench.batches, acks(bench)) == (1, ["a", "b", "c"])
+        bench.committer.hand_over(counted("d", can_wait=True))
+        await trio.sleep(CAN_WAIT_S + 0.01)
+        assert (bench.batches, acks(bench)) == (2, ["a", "b", "c", "d"])
+        await trio.sleep(10 * CAN_WAIT_S)
+        assert bench.batches == 2
+
+
+async def test_what_can_wait_does_not_wait_for_the_last_of_a_stream(autojump_clock: MockClock, bench: Bench) -> None:
+    async with bench.running():
+        for n in range(20):
+            bench.committer.hand_over(counted(str(n), can_wait=True))
+            await trio.sleep(CAN_WAIT_S / 4)
+        assert bench.batches >= 4
 
 
 async def test_what_is_handed_over_during_a_batch_forms_the_next_one(autojump_clock: MockClock, bench: Bench) -> None:

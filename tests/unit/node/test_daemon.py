@@ -15,6 +15,7 @@ from node.daemon import Node, NodeSettings, run_node
 from node.keyring import Keyring
 from node.logs import LineSink, make_log
 from node.metrics import Metrics
+from node.peers import PEER_OPENS_S
 from node.tasks import start
 from protocol.errors import ConfigurationError
 from storage.store import create_on
@@ -28,11 +29,25 @@ from tests.support.tree import TREE_READY_MS, Tree, key_seed
 A, B, C = "00.01.W00", "00.02.W00", "00.03.W00"
 
 
+class Shy:
+    """The transport of a node that never opens an exchange stream of its own."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def opens_exchange(self, _centre: str) -> bool:
+        return False
+
+
 class Country:
     """Three nodes of one tree, each logging into memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shy: bool = False) -> None:
         self.tree = Tree.make()
+        self.shy = min(self.tree.centres, key=lambda centre: self.tree.centres[centre].peer_id) if shy else ""
         self.network = MemoryNetwork(Random(1))
         self.nodes: dict[str, Node] = {}
         self.logs = {centre: io.StringIO() for centre in self.tree.centres}
@@ -41,6 +56,7 @@ class Country:
         """One node until cancelled."""
         keys = self.tree.centres[centre]
         environment = SimEnvironment(Random(centre))
+        transport = self.network.transport(keys.peer_id, (f"/memory/{centre}",), centre=centre)
         environment.offset_ms += TREE_READY_MS - environment.now_ms()
         disk = Disk(Random(2))
         store = create_on(disk.key_value(), disk.folder(), incarnation=environment.entropy(16))
@@ -53,7 +69,7 @@ class Country:
                 contacts={other: (f"/memory/{other}",) for other in self.tree.centres},
             ),
             environment=environment,
-            transport=self.network.transport(keys.peer_id, (f"/memory/{centre}",), centre=centre),
+            transport=Shy(transport) if self.shy == centre else transport,
             store=store,
             keyring=Keyring(
                 signers={"": keys.signer},
@@ -84,11 +100,11 @@ class Country:
                 await trio.sleep(0.5)  # virtual time: one look at a quiet world
 
 
-def in_a_country(story: Callable[[Country], Awaitable[None]]) -> None:
+def in_a_country(story: Callable[[Country], Awaitable[None]], *, shy: bool = False) -> None:
     """Run three nodes, and the story when all are up."""
 
     async def main() -> None:
-        country = Country()
+        country = Country(shy=shy)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(country.network.run)
             for centre in country.tree.centres:
@@ -114,6 +130,15 @@ def test_a_link_that_ends_is_made_again_and_the_reason_is_told() -> None:
         record("link_over")
 
     in_a_country(story)
+
+
+def test_a_peer_that_does_not_open_its_stream_is_not_waited_for_for_ever() -> None:
+    async def story(country: Country) -> None:
+        links = [node.links.get(centre) for centre, node in country.nodes.items()]
+        await trio.sleep(10 * PEER_OPENS_S)
+        assert [node.links.get(centre) for centre, node in country.nodes.items()] == links, "they stay"
+
+    in_a_country(story, shy=True)
 
 
 def test_a_peer_that_falls_silent_is_given_up_and_found_again() -> None:

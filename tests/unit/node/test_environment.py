@@ -102,14 +102,17 @@ async def test_an_error_in_a_worker_reaches_the_caller() -> None:
 
 @pytest.mark.parametrize(("worker", "most"), [("run_committer", 1), ("run_body", 2), ("run_document", 1)])
 async def test_no_more_threads_work_at_once_than_the_design_says(worker: str, most: int) -> None:
-    running, peak, lock = 0, 0, threading.Lock()
+    running, peak, lock, reached = 0, 0, threading.Lock(), threading.Event()
 
     def work() -> None:
         nonlocal running, peak
         with lock:
             running += 1
             peak = max(peak, running)
-        time.sleep(0.02)
+            if peak >= most:
+                reached.set()
+        assert reached.wait(30)
+        time.sleep(0.02)  # for one too many to show itself
         with lock:
             running -= 1
 
@@ -121,12 +124,21 @@ async def test_no_more_threads_work_at_once_than_the_design_says(worker: str, mo
 
 
 async def test_a_batch_is_finished_even_when_its_caller_is_cancelled() -> None:
-    finished = threading.Event()
+    begun, cancelled, finished = threading.Event(), threading.Event(), threading.Event()
 
     def write() -> None:
+        begun.set()
+        assert cancelled.wait(30)
         time.sleep(0.05)
         finished.set()
 
-    with trio.move_on_after(0.01):
-        await RealEnvironment().run_committer(write)
-    assert finished.is_set()
+    async def cancel_when_begun(scope: trio.CancelScope) -> None:
+        await trio.to_thread.run_sync(begun.wait)
+        scope.cancel()
+        cancelled.set()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_when_begun, scope)
+            await RealEnvironment().run_committer(write)
+        assert finished.is_set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +13,18 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from node.links import NEW_LINKS_MAX, WRITE_S, Link, Links
+from node.conduct import STRIKE_BACK_MS, STRIKES_MAX, Conducts
+from node.link_table import NEW_LINKS_MAX, Links
+from node.links import WORDS_HELD_MAX, WORDS_MAX, WRITE_S, Link
+from node.offer_line import Window
+from protocol.delivery import SenderState
 from protocol.encoding import encode
 from protocol.exchange import Ack, Bye, FrameType, Hello, Holding, NotNow, Offer, Ping, Pong, Returned
 from protocol.framing import encode_frame
 from protocol.limits import FRAME_BYTES_MAX
 from protocol.record import Put
-from protocol.records import Counter, Incoming, Outgoing
-from protocol.step import SendAck, SendHello, SendHolding, SendNotNow, SendOffer, SendReturn, Step
+from protocol.records import Counter, Incoming, Outgoing, Refused, Return
+from protocol.step import OfferArrived, SendAck, SendHello, SendHolding, SendNotNow, SendOffer, SendReturn, Step
 from tests.support.bench import Bench, Pipe
 from tests.support.delivery import A, C, Forgery, World, consignment_of, receipt_of
 from tests.support.links import bytes_of, frames_in, hello_of, make_link
@@ -30,6 +36,7 @@ class Wire:
     def __init__(self, centre: str = A, **changes: Any) -> None:
         self.world = World()
         self.bench = Bench(self.world.c)
+        self.conduct = Conducts(self.bench.environment, own=C, bar_max_ms=300_000).of(centre)
         self.pipe = Pipe()
         self.up: list[Hello] = []
         self.held: list[bytes] = []
@@ -37,14 +44,19 @@ class Wire:
         self.times: list[int] = []
         fitting: dict[str, Any] = {
             "on_up": self._heard_hello,
-            "on_holding": lambda _centre, consignment: self.held.append(consignment),
+            "on_holding": self._heard_holding,
             "on_dropped": lambda _centre, consignment: self.dropped.append(consignment),
             "on_time": lambda _centre, time_ms: self.times.append(time_ms),
+            "conduct": self.conduct,
         }
         self.links: Links = Links()
         self.link = make_link(self.bench, centre, self.pipe, **{**fitting, **changes})
         self.links.add(self.link)
         self.bench.pump.send = self.links.route
+
+    def _heard_holding(self, _centre: str, consignment: bytes) -> bool:
+        self.held.append(consignment)
+        return True
 
     def _heard_hello(self, link: Link, hello: Hello) -> None:
         self.up.append(hello)
@@ -116,6 +128,17 @@ async def test_a_hello_that_comes_before_ours_has_left_does_not_silence_us(autoj
             nursery.cancel_scope.cancel()
 
 
+async def test_a_peer_that_asks_before_our_hello_is_out_gets_no_answer(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    wire.bench.pump.send = lambda _send: None  # our hello waits
+    async with wire.running():
+        await wire.hears(hello_of(A), Ping(time_ms=1, clock_quality=0))
+        assert frames_in(C, wire.pipe.written) == []
+        wire.link.send(SendHello(A, 0, 0))
+        await wire.hears(Ping(time_ms=2, clock_quality=0))
+        assert [type(frame) for frame in frames_in(C, wire.pipe.written)] == [Hello, Pong]
+
+
 async def test_words_go_before_offers(autojump_clock: MockClock) -> None:
     wire = Wire()
     consignment = wire.world.submit("H38", ["G22"]).only
@@ -129,6 +152,29 @@ async def test_words_go_before_offers(autojump_clock: MockClock) -> None:
         said = wire.said()
         assert [type(frame) for frame in said] == [Ack, Holding, NotNow, Offer]
         assert said[2] == NotNow(subject=bytes(32), code="busy", retry_ms=5)
+
+
+@pytest.mark.parametrize("answer", ["receipt", "not now", "holding"])
+async def test_no_more_is_written_than_the_window_until_the_peer_has_spoken_about_it(
+    autojump_clock: MockClock, answer: str
+) -> None:
+    wire = Wire(window=Window(offers=1))
+    first, second = (wire.world.submit("H38", ["G22"], [name], key=name.decode()).only for name in (b"1", b"2"))
+    async with wire.greeted():
+        for consignment in (first, second):
+            wire.world.c.offer(consignment, centre=A)
+            wire.link.send(SendOffer(A, consignment))
+        await wire.settles()
+        (offered,) = wire.said()
+        assert isinstance(offered, Offer)
+        if answer == "receipt":
+            step = wire.world.a.do(OfferArrived(centre=C, offer=offered))
+            await wire.hears(wire.world.a.frame(step.sends[0]))
+        elif answer == "not now":
+            await wire.hears(NotNow(subject=first, code="busy", retry_ms=5_000))
+        else:
+            await wire.hears(Holding(consignment=first))
+        assert len([frame for frame in wire.said() if isinstance(frame, Offer)]) == 2
 
 
 async def test_an_offer_that_makes_no_frame_is_told_to_the_sender(autojump_clock: MockClock) -> None:
@@ -227,7 +273,6 @@ async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: MockClock) 
         (encode_frame(FrameType.ACK, b"\xc1"), "format_malformed"),
         (encode_frame(FrameType.OFFER, encode({1: 1})), "format_field"),
         (bytes_of(hello_of(A)), "exchange_order"),
-        (bytes_of(Returned(number=1, thing=b"\xc1")), "format_malformed"),
     ],
 )
 async def test_a_peer_that_breaks_a_rule_is_reset_and_the_node_lives(
@@ -235,8 +280,11 @@ async def test_a_peer_that_breaks_a_rule_is_reset_and_the_node_lives(
 ) -> None:
     wire = Wire()
     async with wire.greeted():
-        wire.pipe.feed(data + bytes_of(Ping(time_ms=1)))
+        wire.pipe.feed(bytes_of(Holding(consignment=bytes(32))) + data + bytes_of(Ping(time_ms=1)))
         assert await wire.ended() == why
+        assert (wire.held, wire.times[1:]) == ([bytes(32)], []), "frames before the bad one count, none behind it"
+        assert (wire.conduct.fault, wire.conduct.faults) == (why, 1)
+        assert wire.conduct.barred_ms > 0
         assert await wire.bench.committer.hand_over(Step(reply="alive")).wait() == "alive"
 
 
@@ -253,15 +301,126 @@ async def test_a_hello_that_does_not_fit_ends_the_link(autojump_clock: MockClock
         await wire.hears(hello)
         assert await wire.ended() == why
         assert wire.up == []
+        assert wire.conduct.barred_ms > 0
 
 
-async def test_a_consignment_that_does_not_read_ends_the_link(autojump_clock: MockClock) -> None:
+async def test_what_cannot_be_read_inside_a_good_frame_is_answered_and_the_link_lives(
+    autojump_clock: MockClock,
+) -> None:
     wire = Wire()
-    offer = Forgery(world=wire.world, recipient="G22").make()
+    offer = Forgery(world=wire.world).make()
+    itself = Forgery(world=wire.world, recipient="G22").make()
+    digest = hashlib.sha256(b"\xc1").digest()
     async with wire.greeted():
+        for _ in range(3):
+            await wire.hears(replace(offer, consignment=b"\xc1"), itself, Returned(number=1, thing=b"\xc1"))
+        assert wire.said() == 3 * [
+            NotNow(subject=digest, code="offer_unreadable", retry_ms=3_600_000),
+            NotNow(subject=consignment_of(itself), code="offer_unreadable", retry_ms=3_600_000),
+            NotNow(subject=digest, code="format_malformed", retry_ms=3_600_000),
+        ]
+        wire.pipe.written.clear()
         await wire.hears(offer)
-        assert await wire.ended() == "consignment_to_itself"
-        assert wire.bench.logged("link_refused")[0]["code"] == "consignment_to_itself"
+        assert [type(frame) for frame in wire.said()] == [Returned], "all else goes on"
+        assert not wire.pipe.was_reset
+    alarms = [(line["code"], line["subject"]) for line in wire.bench.logged("alarm")]
+    assert alarms == [
+        ("offer_unreadable", digest.hex()),
+        ("offer_unreadable", consignment_of(itself).hex()),
+        ("format_malformed", digest.hex()),
+    ], "each is said once"
+    assert (wire.conduct.faults, wire.conduct.fault, wire.conduct.barred_ms) == (9, "format_malformed", 0)
+
+
+async def test_a_peer_that_cannot_read_what_we_say_names_it_by_its_digest(autojump_clock: MockClock) -> None:
+    """A later version of a thing, or damage: the sender backs off as for every *not now*."""
+    wire = Wire()
+    consignment = wire.world.submit("H38", ["G22"]).only
+    receipt = wire.world.c.do(Forgery(world=wire.world).arrives()).sends[0]
+    assert isinstance(receipt, SendReturn)
+    async with wire.greeted():
+        wire.world.c.offer(consignment, centre=A)
+        wire.link.send(SendOffer(A, consignment))
+        wire.link.send(receipt)
+        await wire.settles()
+        returned, offer = wire.said()
+        for octets, code in ((offer.consignment, "newer_format"), (returned.thing, "format_malformed")):
+            await wire.hears(NotNow(subject=hashlib.sha256(octets).digest(), code=code, retry_ms=60_000))
+    entry = wire.world.c.out(consignment)
+    assert (entry.waiting, entry.state) == ("newer_format", SenderState.QUEUED)
+    assert [owed.waiting for owed in wire.world.c.all(Return)] == ["format_malformed"]
+
+
+async def test_a_peer_that_is_used_up_is_put_off_unheard(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    offer, own = Forgery(world=wire.world).make(), wire.world.submit("H38", ["G22"]).only
+    wire.world.c.offer(own, centre=A)
+    thing = _receipt_for(wire, own)
+    bad = replace(offer, consignment=b"\xc1")
+    async with wire.greeted():
+        wire.pipe.feed(bytes_of(*[bad] * STRIKES_MAX))
+        await wire.hears(offer, Returned(number=1, thing=thing.to_wire()), Returned(number=1, thing=b"\xc1"))
+        assert wire.conduct.is_restrained
+        answers = [(answer.subject, answer.code) for answer in wire.said()]
+        digest = hashlib.sha256(b"\xc1").digest()
+        assert answers[:STRIKES_MAX] == [(digest, "offer_unreadable")] * STRIKES_MAX
+        names = (consignment_of(offer), thing.digest, digest)
+        assert answers[STRIKES_MAX:] == [(name, "busy") for name in names]
+        assert wire.world.c.all(Incoming) == []
+        await wire.hears(Ack(thing=bytes(32)), NotNow(subject=own, code="held", retry_ms=5_000))
+        assert wire.world.c.out(own).waiting == "held", "what it says about ours still counts"
+        await trio.sleep(STRIKE_BACK_MS / 1000 * 5)
+        await wire.hears(offer)
+        assert len(wire.world.c.all(Incoming)) == 1, "an hour of good conduct is not needed for one good offer"
+    assert len(wire.bench.logged("alarm")) == 1
+
+
+async def test_refusals_are_kept_for_ever_and_so_are_few(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.greeted():
+        for n in range(STRIKES_MAX + 20):
+            envelope = {"envelope_id": n.to_bytes(16, "big"), "lane": 9}
+            wire.pipe.feed(bytes_of(Forgery(world=wire.world, envelope=envelope).make()))
+        await trio.sleep(5)
+        assert len(wire.world.c.all(Refused)) == STRIKES_MAX
+        put_off = [frame for frame in wire.said() if isinstance(frame, NotNow)]
+        assert [frame.code for frame in put_off] == ["busy"] * 20
+
+
+async def test_receipts_that_find_no_room_are_left_to_the_returner(autojump_clock: MockClock) -> None:
+    skipped: list[str] = []
+    wire = Wire(on_skipped=skipped.append)
+    async with wire.greeted():
+        wire.pipe.stuck = True
+        await wire.hears(Ping(time_ms=1))  # the writer is stuck in its answer
+        for n in range(3 * WORDS_MAX):
+            wire.link.send(SendReturn(A, n.to_bytes(32, "big"), 1))
+        assert len(wire.link._words) == WORDS_MAX
+        assert skipped == []
+        wire.pipe.unstick()
+        await wire.settles()
+        assert skipped == [A]
+        assert len(wire.link._words) == 0
+
+
+async def test_a_peer_that_takes_not_even_its_answers_is_given_up(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.greeted():
+        wire.pipe.stuck = True
+        await wire.hears(Ping(time_ms=1))
+        for n in range(WORDS_HELD_MAX + 1):
+            wire.link.send(SendAck(A, n.to_bytes(32, "big")))
+        assert await wire.ended() == "not_reading"
+        assert len(wire.link._words) == WORDS_HELD_MAX
+
+
+async def test_a_flood_of_pings_is_not_read_further_than_it_is_answered(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.greeted():
+        wire.pipe.stuck = True
+        wire.pipe.feed(bytes_of(Ping(time_ms=1)) * (2 * WORDS_MAX))
+        await wire.settles()
+        assert len(wire.link._words) == WORDS_MAX + 1
 
 
 async def test_a_stream_that_ends_is_closed_by_the_peer_or_cut(autojump_clock: MockClock) -> None:
@@ -274,6 +433,7 @@ async def test_a_stream_that_ends_is_closed_by_the_peer_or_cut(autojump_clock: M
         wire.pipe.feed(bytes_of(Ping(time_ms=1))[:-1])
         wire.pipe.end()
         assert await wire.ended() == "frame_truncated"
+        assert wire.conduct.faults == 0, "the network does that, too"
 
 
 @pytest.mark.parametrize(("code", "twin"), [("twin", True), ("stopping", False)])

@@ -14,7 +14,10 @@ import pytest
 
 from node.environment import Environment
 from node.logs import (
+    ALARM_AGAIN_MS,
+    ALARMS_KNOWN_MAX,
     LIBRARY_LINES_PER_MINUTE,
+    PEER_LINES_PER_MINUTE,
     LineSink,
     Log,
     adopt_libraries,
@@ -236,3 +239,53 @@ def test_release_puts_the_loggers_back(log: Log, clock: Clock) -> None:
     before = (logger.level, logger.propagate, list(logger.handlers))
     adopt_libraries(log, cast("Environment", clock))()
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+# --- what peers can make us say --------------------------------------------------------------------------
+
+
+def alarm(log: Log, subject: int, centre: str = "00.02.W00", code: str = "signature_refused") -> None:
+    log.warning("alarm", code=code, centre=centre, subject=subject.to_bytes(32, "big").hex())
+
+
+def test_an_alarm_about_the_same_thing_is_one_line_a_day(log: Log, stream: io.StringIO, clock: Clock) -> None:
+    for _ in range(5):
+        alarm(log, 1)
+    alarm(log, 2)
+    alarm(log, 1, code="body_gone")
+    alarm(log, 1, centre="00.03.W00")
+    assert len(lines(stream)) == 4
+    clock.now += ALARM_AGAIN_MS
+    alarm(log, 1)
+    alarm(log, 1)
+    assert len(lines(stream)) == 5
+
+
+def test_a_peer_has_so_many_lines_of_a_kind_a_minute(log: Log, stream: io.StringIO, clock: Clock) -> None:
+    for n in range(PEER_LINES_PER_MINUTE + 40):
+        alarm(log, n)
+        log.info("peer_down", centre="00.02.W00", code="link_over", reason="x")
+    log.info("peer_down", centre="00.03.W00", code="link_over", reason="x")
+    assert len(lines(stream)) == 2 * PEER_LINES_PER_MINUTE + 1
+    clock.now += 60_000
+    log.info("peer_down", centre="00.02.W00", code="link_over", reason="x")
+    assert lines(stream)[-1]["left_out"] == 40
+    log.info("peer_down", centre="00.02.W00", code="link_over", reason="x")
+    assert "left_out" not in lines(stream)[-1]
+
+
+def test_changes_of_state_are_never_left_out(log: Log, stream: io.StringIO) -> None:
+    for n in range(3 * PEER_LINES_PER_MINUTE):
+        change_of_state(log, box="inbox", consignment=n.to_bytes(32, "big"), before="", after="arrived")
+    assert len(lines(stream)) == 3 * PEER_LINES_PER_MINUTE
+
+
+def test_what_the_gate_remembers_is_bounded(log: Log, stream: io.StringIO, clock: Clock) -> None:
+    """The oldest alarm is forgotten first, and then said again."""
+    for n in range(ALARMS_KNOWN_MAX + 1):
+        clock.now += 1_000
+        alarm(log, n)
+    before = len(lines(stream))
+    alarm(log, ALARMS_KNOWN_MAX)
+    alarm(log, 0)
+    assert len(lines(stream)) == before + 1

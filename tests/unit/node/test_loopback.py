@@ -5,10 +5,12 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from node.links import Link, Links
+from node.link_table import Links
+from node.links import Link
 from node.loopback import EchoStream
 from node.returner import Returner
 from node.sender import Sender
+from node.tasks import start
 from protocol.exchange import Hello
 from protocol.records import IN, OUT, BodyUse, Incoming, Outgoing, Pair, Return
 from tests.support.bench import Bench
@@ -31,6 +33,7 @@ async def test_one_link_to_ourselves_carries_offer_receipt_and_acknowledgement(a
     link = make_link(bench, A, EchoStream(), on_up=up, on_holding=sender.holding, on_dropped=sender.dropped)
     links.add(link)
     async with bench.running(), trio.open_nursery() as nursery:
+        await start(nursery, sender.run)
         nursery.start_soon(link.run)
         await trio.sleep(1)
         assert link.is_up

@@ -11,9 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from node.arriving import pull_token
 from node.body_server import STREAMS_MAX, WRITE_S, BodyServer
 from node.loopback import EchoStream
-from node.puller import STALL_S, Puller, pull_token
+from node.puller import STALL_S, Puller
 from node.tasks import start
 from protocol.body_exchange import BodyAsked, BodyGiven, ask, give, read_asked, read_given
 from protocol.envelope import PartRef
@@ -21,7 +22,7 @@ from protocol.errors import FormatError, NetworkError
 from protocol.exchange import Offer
 from protocol.framing import Decoder, encode_frame
 from protocol.limits import HELD_OFFERS_MAX, MIB
-from protocol.records import Incoming, Pull, Refused
+from protocol.records import Deadline, Incoming, Pull, Refused
 from protocol.step import OfferArrived, Send, SendHolding, SendNotNow, SendReturn
 from tests.sim.disk import CAPACITY_BYTES
 from tests.support.bench import Bench, Pipe
@@ -61,7 +62,11 @@ class Country:
         self.world = World()
         self.a, self.c = Bench(self.world.a), Bench(self.world.c)
         self.server = BodyServer(
-            pump=self.a.pump, store=self.world.a.store, environment=self.a.environment, metrics=self.a.metrics
+            pump=self.a.pump,
+            store=self.world.a.store,
+            environment=self.a.environment,
+            metrics=self.a.metrics,
+            log=self.a.log,
         )
         self.puller = Puller(
             pump=self.c.pump,
@@ -176,7 +181,7 @@ async def test_a_large_body_becomes_a_file_and_a_broken_stream_goes_on_at_the_la
     async with country.running():
         (answer,) = await country.arrives(offer)
         assert answer == SendNotNow(A, consignment_of(offer), "busy", 5_000)
-        token = pull_token(sealed_part(LARGE).body)
+        token = pull_token(A, sealed_part(LARGE).body)
         assert country.world.c.store.bodies.partial_size(token) == 2 * MIB
         assert len(country.world.c.all(Pull)) == 1
         (answer,) = await country.arrives(offer)
@@ -232,7 +237,9 @@ async def test_bytes_that_the_issuer_signed_and_that_do_not_open_are_refused(
     ("given", "code", "reason"),
     [
         (give(BodyGiven(code="busy")), "busy", "busy"),
-        (give(BodyGiven(code="body_gone")), "body_damaged", "body_damaged"),
+        (give(BodyGiven(code="body_gone")), "body_gone", "body_gone"),
+        (give(BodyGiven(code="not_yours")), "record_stale", "record_stale"),
+        (give(BodyGiven(code="anything")), "body_damaged", "body_damaged"),
         (give(BodyGiven(size=5)), "body_damaged", "body_size"),
         (encode_frame(1, b""), "body_damaged", "frame_unknown"),
         (b"\xff\xff\xff\xff", "body_damaged", "frame_too_large"),
@@ -254,6 +261,7 @@ async def test_a_server_that_gives_nothing_puts_the_offer_off(
             (answer,) = await country.arrives(large_offer(country))
             assert answer.code == code
         assert {line["code"] for line in country.c.logged("pull_failed")} == {reason}
+        assert country.world.c.all(Pull) == [], "what brought nothing is not remembered"
         record(reason)
 
 
@@ -282,6 +290,254 @@ async def test_more_pulls_of_one_peer_than_honest_windows_allow_are_put_off(
         put_off = [send for send in country.c.sent if isinstance(send, SendNotNow)]
         assert [send.code for send in put_off] == ["busy"]
         assert country.opened == 4, "at most four streams to one peer"
+
+
+# --- what does not come to its end ---------------------------------------------------------------------
+
+
+def files_of(country: Country) -> list[bytes]:
+    """Bodies that have a file of their own, on the disk itself."""
+    return [bytes.fromhex(name[-64:]) for name in country.world.c.disk.names if name.startswith("bodies/")]
+
+
+async def test_a_pull_that_takes_days_is_remembered_all_the_while(autojump_clock: MockClock, country: Country) -> None:
+    server = LargeServer()
+
+    async def slowly(_centre: str, stream: Half) -> None:
+        await stream.read(2_000)
+        await stream.write(give(BodyGiven(size=len(server.blob))))
+        for at in range(0, len(server.blob), 512):
+            await stream.write(server.blob[at : at + 512])
+            await trio.sleep(STALL_S / 2)
+        await stream.close()
+
+    country.serve = slowly
+    offer = large_offer(country)
+    async with country.running():
+        country.c.pump.put(OfferArrived(centre=A, offer=offer))
+        seen: list[int] = []
+        while not country.answered.is_set():
+            await trio.sleep(3_600)
+            pulls = country.world.c.all(Pull)
+            seen += [pull.started_ms for pull in pulls if pull.started_ms not in seen]
+            if trio.current_time() > 48 * 3_600 and not country.answered.is_set():
+                now_ms = country.c.here().now_ms
+                due = tuple((one.at_ms, one.what, one.subject) for one in country.world.c.all(Deadline))
+                assert [one for one in due if one[0] <= now_ms] == [], "its deadline went with it"
+                assert len(pulls) == 1
+        assert trio.current_time() > 40 * 3_600
+        assert len(seen) == 2, "with every piece that came"
+    assert [type(send) for send in country.c.sent] == [SendHolding, SendReturn]
+    assert country.world.c.all(Pull) == []
+
+
+async def test_less_than_a_mebibyte_is_not_kept_for_the_next_attempt(
+    autojump_clock: MockClock, country: Country
+) -> None:
+    server = LargeServer()
+    server.stop_at = [MIB - 1]
+    country.serve = server
+    async with country.running():
+        (answer,) = await country.arrives(large_offer(country))
+        assert answer.code == "busy"
+        await trio.sleep(1)
+        assert country.world.c.store.bodies.partial_tokens() == []
+        assert country.world.c.all(Pull) == country.world.c.all(Deadline) == []
+
+
+async def test_parts_that_have_come_are_not_asked_for_again(autojump_clock: MockClock, country: Country) -> None:
+    """The first body is whole and waits for the second; only its last piece is asked for again."""
+    blobs = {part.body: part.blob or b"" for part in (sealed_part(LARGE, 0), sealed_part(MIDDLE, 1))}
+    asked: list[tuple[bytes, int]] = []
+    gone = [sealed_part(MIDDLE, 1).body]
+
+    async def serve(_centre: str, stream: Half) -> None:
+        decoder = Decoder(2_000)
+        while data := await stream.read(2_000):
+            for frame in decoder.feed(data):
+                one = read_asked(*frame)
+                asked.append((one.body, one.offset))
+                if one.body in gone:
+                    gone.remove(one.body)
+                    await stream.write(give(BodyGiven(code="busy")))
+                    return
+                await stream.write(give(BodyGiven(size=len(blobs[one.body]) - one.offset)))
+                await stream.write(blobs[one.body][one.offset :])
+
+    country.serve = serve
+    offer = Forgery(world=country.world, contents=(LARGE, MIDDLE), offer={"inline": ()}).make()
+    async with country.running():
+        (answer,) = await country.arrives(offer)
+        assert answer.code == "busy"
+        assert files_of(country) == [], "nothing has its name yet"
+        (answer,) = await country.arrives(offer)
+        assert isinstance(answer, SendReturn)
+    large, middle = blobs
+    assert asked == [(large, 0), (middle, 0), (large, 2 * MIB), (middle, 0)]
+    assert country.world.c.all(Pull) == []
+
+
+async def test_a_body_of_an_offer_that_expired_meanwhile_goes_at_once(
+    autojump_clock: MockClock, country: Country
+) -> None:
+    server = LargeServer()
+    country.serve = server
+    envelope = {"expires_ms": country.world.now_ms + 500}
+    offer = Forgery(world=country.world, contents=(LARGE,), envelope=envelope, offer={"inline": ()}).make()
+
+    async def late(centre: str, stream: Half) -> None:
+        await trio.sleep(1)
+        await server(centre, stream)
+
+    country.serve = late
+    async with country.running():
+        (answer,) = await country.arrives(offer)
+        assert isinstance(answer, SendReturn)
+        assert [refused.code for refused in country.world.c.all(Refused)] == ["expired"]
+        await trio.sleep(1)
+        assert files_of(country) == []
+
+
+async def test_a_body_whose_batch_fails_goes_at_once(autojump_clock: MockClock, country: Country) -> None:
+    country.serve = LargeServer()
+    async with country.running():
+        disk = country.world.c.disk
+        disk.fail_commit_in, disk.fail_code = 2, "disk_full"  # the first one remembers the pull
+        country.c.pump.put(OfferArrived(centre=A, offer=large_offer(country)))
+        await trio.sleep(1)
+        assert len(country.c.failures) == 1
+        assert files_of(country) == []
+        await trio.sleep(60)
+        (answer,) = await country.arrives(large_offer(country))
+        assert isinstance(answer, SendReturn)
+        assert len(files_of(country)) == 1
+
+
+async def test_a_pull_of_one_peer_does_not_hinder_the_same_bytes_of_another(
+    autojump_clock: MockClock, country: Country
+) -> None:
+    """A recipient of the same document knows its header and its bodies, and may offer them as its own."""
+
+    async def serve(centre: str, stream: Half) -> None:
+        await LargeServer()(centre, stream)
+
+    country.serve = serve
+    opened = country.open_stream
+
+    async def by_centre(centre: str, protocol: str) -> Half:
+        if centre == B:
+            await trio.sleep_forever()
+        return await opened(centre, protocol)
+
+    country.open_stream = by_centre  # type: ignore[method-assign]
+    async with country.running():
+        squat = Forgery(
+            world=country.world,
+            issuer="G12",
+            contents=(LARGE,),
+            signer=country.world.b.keys.signer,
+            offer={"inline": ()},
+        ).make()
+        country.c.pump.put(OfferArrived(centre=B, offer=squat))
+        await trio.sleep(1)
+        (answer,) = await country.arrives(large_offer(country))
+        assert isinstance(answer, SendReturn)
+
+
+# --- space ---------------------------------------------------------------------------------------------
+
+
+async def test_no_peer_may_announce_more_than_four_fifths_of_what_is_free(
+    autojump_clock: MockClock, country: Country
+) -> None:
+    """What is on the disk already needs no space."""
+    size = len(sealed_part(LARGE).blob or b"")
+    bodies, server = country.world.c.store.bodies, LargeServer()
+    bodies.reserve(b"somebody else...", bodies.free_bytes() - size * 5 // 4 + MIB // 2)
+    country.serve = server
+    async with country.running():
+        (answer,) = await country.arrives(large_offer(country))
+        assert (answer.code, server.offsets) == ("disk_floor", [])
+        bodies.reserve(b"somebody else...", bodies.free_bytes() - size * 5 // 4 - MIB // 2)
+        server.stop_at = [2 * MIB]
+        (answer,) = await country.arrives(large_offer(country))
+        assert answer.code == "busy"
+        bodies.reserve(b"somebody else...", bodies.free_bytes() - MIB)
+        (answer,) = await country.arrives(large_offer(country))
+        assert isinstance(answer, SendReturn)
+
+
+async def test_one_body_is_pulled_once_at_a_time_from_a_peer(autojump_clock: MockClock, country: Country) -> None:
+    """A document that was sent again is a new envelope over the same sealed bytes."""
+    server = LargeServer()
+
+    async def late(centre: str, stream: Half) -> None:
+        await trio.sleep(1)
+        await server(centre, stream)
+
+    country.serve = late
+    again = Forgery(
+        world=country.world, contents=(LARGE,), content_key=b"another".ljust(32, b"."), offer={"inline": ()}
+    ).make()
+    async with country.running():
+        country.c.pump.put(OfferArrived(centre=A, offer=large_offer(country)))
+        await trio.sleep(0.1)
+        (answer,) = await country.arrives(again)
+        assert (answer.subject, answer.code) == (consignment_of(again), "busy")
+        await trio.sleep(5)
+        assert len(country.world.c.all(Incoming)) == 1
+        (answer,) = await country.arrives(again)
+        assert isinstance(answer, SendReturn)
+    assert len(files_of(country)) == 1
+
+
+async def test_when_one_body_gets_no_name_none_keeps_its(autojump_clock: MockClock, country: Country) -> None:
+    two = LARGE[::-1]
+    blobs = {part.body: part.blob or b"" for part in (sealed_part(LARGE, 0), sealed_part(two, 1))}
+    bodies, second = country.world.c.store.bodies, sealed_part(two, 1).body
+
+    async def serve(_centre: str, stream: Half) -> None:
+        decoder = Decoder(2_000)
+        while data := await stream.read(2_000):
+            for frame in decoder.feed(data):
+                one = read_asked(*frame)
+                await stream.write(give(BodyGiven(size=len(blobs[one.body]) - one.offset)))
+                await stream.write(blobs[one.body][one.offset :])
+
+    country.serve = serve
+    offer = Forgery(world=country.world, contents=(LARGE, two), offer={"inline": ()}).make()
+    async with country.running():
+        bodies._leaving.add(second)  # an old copy is being removed at this moment
+        (answer,) = await country.arrives(offer)
+        assert answer.code == "busy"
+        await trio.sleep(1)
+        assert files_of(country) == []
+        bodies._leaving.discard(second)
+        (answer,) = await country.arrives(offer)
+        assert isinstance(answer, SendReturn)
+        assert len(files_of(country)) == 2
+
+
+async def test_what_broken_pulls_of_a_peer_leave_is_bounded_and_the_oldest_goes_first(
+    autojump_clock: MockClock, country: Country
+) -> None:
+    """Fourteen MiB are free; every pull breaks off after two."""
+    bodies = country.world.c.store.bodies
+    contents = [LARGE[:-2] + n.to_bytes(2, "big") for n in range(4)]
+    async with country.running():
+        for n, content in enumerate(contents):
+            bodies.reserve(b"somebody else...", bodies.free_bytes() - 14 * MIB)
+            server = LargeServer(content)
+            server.stop_at = [2 * MIB]
+            country.serve = server
+            forgery = Forgery(
+                world=country.world, contents=(content,), content_key=n.to_bytes(32, "big"), offer={"inline": ()}
+            )
+            (answer,) = await country.arrives(forgery.make())
+            assert answer.code == "busy"
+            await trio.sleep(1)
+    kept = [n for n, content in enumerate(contents) if bodies.partial_size(pull_token(A, sealed_part(content).body))]
+    assert kept == [2, 3]
 
 
 # --- the serving side --------------------------------------------------------------------------------
@@ -327,7 +583,10 @@ async def test_a_body_that_is_gone_is_told(country: Country) -> None:
     part = sealed_part(MIDDLE)
     country.world.a.store.write([Delete(Body, (part.body,))])
     asked = BodyAsked(consignment=sent.only, body=part.body)
-    assert given_in(await answers(country, C, asked)) == BodyGiven(code="body_gone")
+    for _ in range(3):
+        assert given_in(await answers(country, C, asked)) == BodyGiven(code="body_gone")
+    (alarm,) = country.a.logged("alarm")
+    assert (alarm["code"], alarm["centre"], alarm["subject"]) == ("body_gone", C, sent.only.hex()), "said once"
 
 
 async def test_one_stream_carries_request_after_request(country: Country) -> None:

@@ -12,7 +12,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from node.offer_queue import AGED_MS, LOOK_AHEAD, OfferQueue
-from node.sender import DROPPED_AGAIN_MS, Sender
+from node.sender import AHEAD, DROPPED_AGAIN_MS, Sender
+from node.tasks import start
 from protocol.delivery import SenderState
 from protocol.directory import RecordState
 from protocol.envelope import Lane
@@ -23,7 +24,7 @@ from protocol.records import Outgoing, Owed
 from protocol.staged import Staged
 from protocol.step import OfferPutOff, SendOffer, Settled
 from tests.support.bench import Bench
-from tests.support.delivery import B, C, World, receipt_of, returned, submitted
+from tests.support.delivery import A, B, C, World, receipt_of, returned, submitted
 
 
 class Desk:
@@ -36,8 +37,10 @@ class Desk:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Desk]:
-        async with self.bench.running():
+        async with self.bench.running(), trio.open_nursery() as nursery:
+            await start(nursery, self.sender.run)
             yield self
+            nursery.cancel_scope.cancel()
 
     async def submit(self, key: str, recipient: str = "H38", **changes: Any) -> bytes:
         """A document is owned; its consignment."""
@@ -95,23 +98,23 @@ async def test_a_full_window_moves_on_as_its_offers_are_answered(autojump_clock:
         desk.bench.sent.clear()
         desk.sender.peer_up(C)
         sent = await desk.offered()
-        full = 254  # small documents count 2 KiB and their part each: half a mebibyte comes before 256
+        full = WINDOW_OFFERS_MAX
         assert (len(sent), desk.sender.counts()) == (full, {C: (full, 0)})
         await desk.arrives(sent[0])
         assert len(await desk.offered()) == full + 1
         assert len(set(await desk.offered())) == full + 1
 
 
-async def test_the_window_holds_half_a_mebibyte(autojump_clock: MockClock) -> None:
+async def test_no_more_than_a_few_windows_are_recorded_as_offered(autojump_clock: MockClock) -> None:
     desk = Desk()
     async with desk.running():
-        for n in range(6):
+        for n in range(4 * AHEAD + 2):
             content = bytes([n]) * (INLINE_BYTES_MAX - 100)
             await desk.bench.pump.ask(
                 submitted("G22", ["H38"], [content], key=str(n), expires_ms=desk.world.now_ms + DAY_MS)
             )
         desk.sender.peer_up(C)
-        assert len(await desk.offered()) == 4
+        assert len(await desk.offered()) == 4 * AHEAD
 
 
 async def test_a_promise_keeps_room_and_is_given_back(autojump_clock: MockClock) -> None:
@@ -119,6 +122,7 @@ async def test_a_promise_keeps_room_and_is_given_back(autojump_clock: MockClock)
     async with desk.running():
         assert desk.sender.promise(["H38"], 100).recipients == frozenset(), "nobody is reachable"
         desk.sender.peer_up(C)
+        await trio.testing.wait_all_tasks_blocked()
         promises = [desk.sender.promise(["H38", "G12", "H99"], 100) for _ in range(WINDOW_OFFERS_MAX + 1)]
         assert [promise.recipients for promise in promises[:-1]] == [frozenset({"H38"})] * WINDOW_OFFERS_MAX
         assert promises[-1].recipients == frozenset()
@@ -127,7 +131,7 @@ async def test_a_promise_keeps_room_and_is_given_back(autojump_clock: MockClock)
         assert desk.sender.promise(["H38"], 100).recipients == {"H38"}
         for promise in promises[1:]:
             promise.give_back()
-        large = desk.sender.promise(["H38"], 600_000)
+        large = desk.sender.promise(["H38"], AHEAD * 600_000)
         assert desk.sender.promise(["H38"], 1).recipients == frozenset()
         large.give_back()
 
@@ -138,11 +142,29 @@ async def test_an_offer_that_left_with_its_batch_flies_and_nothing_overtakes_the
     desk = Desk()
     async with desk.running():
         desk.sender.peer_up(C)
+        await trio.testing.wait_all_tasks_blocked()
         consignment = await desk.submit("1", offer_now=frozenset({"H38"}))
         assert await desk.offered() == [consignment]
         assert desk.sender.counts() == {C: (1, 0)}
         next_one = await desk.submit("2")
         assert await desk.offered() == [consignment, next_one]
+
+
+async def test_a_peer_that_comes_up_gets_the_most_urgent_of_its_recipients_first(autojump_clock: MockClock) -> None:
+    world = World()
+    bench = Bench(world.c)
+    sender = Sender(bench.pump, bench.host_of)
+    async with bench.running(), trio.open_nursery() as nursery:
+        await start(nursery, sender.run)
+        for key, recipient, lane in (("1", "G22", 0), ("2", "G22", 0), ("3", "G22.99", Lane.HOA_TOC)):
+            expires_ms = world.now_ms + DAY_MS
+            await bench.pump.ask(submitted("H38", [recipient], key=key, lane=lane, expires_ms=expires_ms))
+        sender.peer_up(A)
+        assert sender.promise(["G22"], 100).recipients == frozenset(), "nobody knows yet what is most urgent"
+        await trio.sleep(0.1)
+        offered = [world.c.out(send.consignment) for send in bench.sent if isinstance(send, SendOffer)]
+        assert [entry.recipient for entry in offered] == ["G22.99", "G22", "G22"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_put_off_offer_frees_its_place_and_comes_again_when_it_is_due(autojump_clock: MockClock) -> None:

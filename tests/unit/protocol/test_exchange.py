@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from protocol.exchange import (
     FORMATS,
     VERSION,
     Bye,
+    Frame,
     FrameType,
     Hello,
     Offer,
@@ -22,6 +24,7 @@ from protocol.exchange import (
     Ping,
     Session,
     frame_bytes,
+    unread_subject,
 )
 from protocol.framing import encode_frame
 from protocol.limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX, INLINE_BYTES_MAX
@@ -170,6 +173,24 @@ def test_a_hello_fits_well_into_what_may_come_first() -> None:
     )
     assert len(frame_bytes(hello)) < CLOSED_BEFORE_HELLO_BYTES_MAX
     assert Session(CENTRE).receive(frame_bytes(hello)) == [hello]
+
+
+def test_frames_are_read_one_by_one_and_come_out_before_what_is_wrong() -> None:
+    for wrong, code in ((bytes(4), "frame_empty"), (encode_frame(77, b""), "frame_unknown")):
+        session, seen = opened(), list[Frame]()
+        with expects(code, FormatError):
+            for frame in session.frames(frame_bytes(Ping(time_ms=1)) + frame_bytes(Ping(time_ms=2)) + wrong):
+                seen.append(frame)
+            session.check()
+        assert seen == [Ping(time_ms=1), Ping(time_ms=2)]
+        assert session.phase is Phase.OVER
+    session = opened()
+    session.check()
+    assert session.phase is Phase.OPEN
+
+
+def test_what_cannot_be_read_is_named_by_its_digest() -> None:
+    assert unread_subject(b"\xc1") == hashlib.sha256(b"\xc1").digest()
 
 
 def test_frames_before_a_wrong_one_in_the_same_bytes_are_lost_with_the_stream() -> None:

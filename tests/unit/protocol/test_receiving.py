@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.catalogue import CATALOGUE
 from protocol.consignment import CONSIGNMENT
 from protocol.delivery import RecipientState
 from protocol.directory import RecordState
+from protocol.encoding import encode
 from protocol.envelope import PartRef
-from protocol.errors import FormatError
 from protocol.exchange import Offer
 from protocol.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from protocol.receipt import RECEIPT, Receipt
-from protocol.receiving import RETRY_OF, content_key_context, judge
+from protocol.receiving import RETRY_OF, content_key_context, judge, pull_goes_on, pull_left_nothing
 from protocol.record import Body, PutBody
 from protocol.records import (
     IN,
@@ -61,7 +63,7 @@ from protocol.step import (
     VerifiedBody,
 )
 from tests.support.delivery import A, B, C, Forgery, World, consignment_of, sealed_part
-from tests.support.errors import expects, record
+from tests.support.errors import record
 from tests.support.tree import TREE_READY_MS
 
 LARGE = bytes(200_000)
@@ -355,10 +357,55 @@ def test_every_code_of_not_now_has_a_time_and_a_text() -> None:
         assert 1_000 <= retry_ms <= HOUR_MS
 
 
-def test_an_offer_that_does_not_read_is_the_fault_of_the_stream(world: World) -> None:
+def unread(world: World, offer: Offer, subject: bytes, code: str, *, alarm: bool) -> None:
+    """It is put off under the name that is left to it, and nothing is remembered or signed."""
+    told = (Alarm(code, A, subject),) if alarm else ()
+    assert world.c.step(arrives(offer)) == Step(sends=(SendNotNow(A, subject, code, HOUR_MS),), events=told)
+
+
+def test_an_offer_that_does_not_read_is_put_off_by_the_name_that_is_left_to_it(world: World) -> None:
     offer = Forgery(world=world).make()
-    with expects("format_malformed", FormatError):
-        world.c.step(arrives(replace(offer, consignment=b"\xc1")))
+    digest = hashlib.sha256(b"\xc1").digest()
+    unread(world, replace(offer, consignment=b"\xc1"), digest, "offer_unreadable", alarm=True)
+    unread(world, replace(offer, envelope=b"\xc1"), consignment_of(offer), "offer_unreadable", alarm=True)
+    itself = Forgery(world=world, recipient="G22").make()
+    unread(world, itself, consignment_of(itself), "offer_unreadable", alarm=True)
+
+
+def test_a_consignment_of_a_later_version_waits_for_an_upgrade(world: World) -> None:
+    signer = world.a.keys.signer
+    for name, statement in (("truc/consignment/2", encode({1: 1})), (CONSIGNMENT.name, encode({1: 1, 99: 1}))):
+        thing = sign(name, statement, signer).to_wire()
+        offer = replace(Forgery(world=world).make(), consignment=thing)
+        unread(world, offer, hashlib.sha256(thing).digest(), "newer_format", alarm=False)
+
+
+@given(data=st.data())
+def test_whatever_a_peer_offers_in_a_good_frame_has_an_answer(data: st.DataObject) -> None:
+    """Any field of an honest offer, damaged or replaced: never an exception, never more than one answer."""
+    offer = HONEST.make()
+    name = data.draw(st.sampled_from(["envelope", "consignment", "stanza", "header", "inline", "key_id", "epoch"]))
+    value: Any = getattr(offer, name)
+    if name == "epoch":
+        value = data.draw(st.integers(0, 2**63 - 1))
+    elif name == "inline":
+        value = tuple(data.draw(st.lists(st.binary(max_size=64), max_size=3)))
+    elif name == "key_id":
+        value = data.draw(st.binary(min_size=32, max_size=32))
+    else:
+        at = data.draw(st.integers(0, len(value) - 1))
+        value = data.draw(
+            st.one_of(
+                st.binary(max_size=128),
+                st.integers(0, 255).map(lambda octet: value[:at] + bytes([octet]) + value[at + 1 :]),
+                st.just(value[:at]),
+            )
+        )
+    step = HONEST.world.c.step(arrives(replace(offer, **{name: value})))
+    assert len([send for send in step.sends if not isinstance(send, SendHolding)]) + len(step.body_requests) == 1
+
+
+HONEST = Forgery(world=World())
 
 
 # --- refused -------------------------------------------------------------------------------------------
@@ -466,31 +513,21 @@ def test_a_large_document_is_pulled_before_anything_is_promised(world: World) ->
     consignment = consignment_of(offer)
     assert offer.inline == ()
     step = world.c.do(arrives(offer))
-    assert step.sends == (SendHolding(A, consignment),)
+    assert (step.sends, step.events, step.reply) == ((SendHolding(A, consignment),), (), None)
     (request,) = step.body_requests
     assert isinstance(request, BodyRequest)
     assert (request.centre, request.consignment, request.offer) == (A, consignment, offer)
     part = sealed_part(LARGE)
     assert request.envelope.parts == (PartRef(part.body, part.size),)
     assert request.header.parts[0].key == part.key
-    due_ms = TREE_READY_MS + DAY_MS
-    assert world.c.all(Pull) == [
-        Pull(
-            consignment=consignment,
-            centre=A,
-            started_ms=TREE_READY_MS,
-            parts=(StoredPart(digest=part.body, size=part.size),),
-        )
-    ]
-    assert world.c.all(Deadline) == [Deadline(at_ms=due_ms, what=Due.PULL, subject=consignment)]
-    assert world.c.all(Incoming) == []
+    assert step.changes == (), "only what comes of it may be worth a record"
     assert world.c.find(Pair, A) is None, "the journal number is not held yet"
 
 
 def test_when_the_bodies_are_durable_the_consignment_is_kept(world: World) -> None:
     offer = offer_of(world, contents=(LARGE,))
     consignment = consignment_of(offer)
-    world.c.do(arrives(offer))
+    goes_on(world, offer)
     world.later(HOUR_MS)
     step = world.c.do(pulled(offer, (LARGE,)))
     assert step.sends == (SendReturn(A, world.c.box(consignment).head, 1),)
@@ -514,21 +551,42 @@ def test_bodies_that_are_here_are_kept_even_when_the_disk_has_run_low(world: Wor
     assert [type(send) for send in world.c.step(pulled(offer, (LARGE,)), disk_low=True).sends] == [SendReturn]
 
 
-def test_a_repeated_offer_begins_its_day_anew(world: World) -> None:
+def goes_on(world: World, offer: Offer) -> None:
+    """Bytes of the offer's bodies have come to the disk."""
+    (request,) = world.c.step(arrives(offer)).body_requests
+    changes = pull_goes_on(world.c.view, world.c.here(), request)
+    world.c.store.write([change for change in changes if not isinstance(change, ToSign)])
+
+
+def test_a_pull_that_goes_on_begins_its_day_anew(world: World) -> None:
     offer = offer_of(world, contents=(LARGE,))
-    world.c.do(arrives(offer))
+    goes_on(world, offer)
+    part = sealed_part(LARGE)
+    parts = (StoredPart(digest=part.body, size=part.size),)
+    first = Pull(consignment=consignment_of(offer), centre=A, started_ms=TREE_READY_MS, parts=parts)
+    assert world.c.all(Pull) == [first]
+    due_ms = TREE_READY_MS + DAY_MS
+    assert world.c.all(Deadline) == [Deadline(at_ms=due_ms, what=Due.PULL, subject=consignment_of(offer))]
     world.later(HOUR_MS)
-    step = world.c.do(arrives(offer))
-    assert len(step.body_requests) == 1
-    assert [pull.started_ms for pull in world.c.all(Pull)] == [TREE_READY_MS + HOUR_MS]
-    assert [due.at_ms for due in world.c.all(Deadline)] == [TREE_READY_MS + HOUR_MS + DAY_MS]
+    goes_on(world, offer)
+    assert world.c.all(Pull) == [replace(first, started_ms=TREE_READY_MS + HOUR_MS)]
+    assert [due.at_ms for due in world.c.all(Deadline)] == [due_ms + HOUR_MS]
 
 
-def test_a_repeated_offer_in_the_same_moment_keeps_its_deadline(world: World) -> None:
+def test_a_pull_that_goes_on_twice_in_the_same_moment_keeps_its_deadline(world: World) -> None:
     offer = offer_of(world, contents=(LARGE,))
-    world.c.do(arrives(offer))
-    world.c.do(arrives(offer))
+    goes_on(world, offer)
+    goes_on(world, offer)
     assert [due.at_ms for due in world.c.all(Deadline)] == [TREE_READY_MS + DAY_MS]
+
+
+def test_a_pull_that_left_nothing_is_not_remembered(world: World) -> None:
+    offer = offer_of(world, contents=(LARGE,))
+    goes_on(world, offer)
+    changes = pull_left_nothing(world.c.view, world.c.here(), consignment_of(offer))
+    world.c.store.write([change for change in changes if not isinstance(change, ToSign)])
+    assert world.c.all(Pull) == world.c.all(Deadline) == []
+    assert pull_left_nothing(world.c.view, world.c.here(), consignment_of(offer)) == ()
 
 
 def test_an_envelope_for_two_agencies_here_is_pulled_once() -> None:
@@ -554,15 +612,23 @@ def test_an_envelope_for_two_agencies_here_is_pulled_once() -> None:
 @pytest.mark.parametrize(("code", "retry_ms"), [("busy", 5_000), ("body_damaged", 5_000), ("disk_floor", 600_000)])
 def test_bodies_that_cannot_be_had_now_put_the_offer_off(world: World, code: str, retry_ms: int) -> None:
     offer = offer_of(world, contents=(LARGE,))
-    world.c.do(arrives(offer))
+    goes_on(world, offer)
     step = world.c.do(BodiesFailed(centre=A, offer=offer, code=code))
     assert step == Step(sends=(SendNotNow(A, consignment_of(offer), code, retry_ms),))
     assert len(world.c.all(Pull)) == 1, "what came so far is kept for the next attempt"
 
 
+def test_a_body_that_the_sender_has_lost_is_an_alarm(world: World) -> None:
+    offer = offer_of(world, contents=(LARGE,))
+    step = world.c.do(BodiesFailed(centre=A, offer=offer, code="body_gone"))
+    subject = consignment_of(offer)
+    told = (Alarm("body_gone", A, subject),)
+    assert step == Step(sends=(SendNotNow(A, subject, "body_gone", MINUTE_MS),), events=told)
+
+
 def test_bodies_that_are_not_what_was_signed_lead_to_a_refusal(world: World) -> None:
     offer = offer_of(world, contents=(LARGE,))
-    world.c.do(arrives(offer))
+    goes_on(world, offer)
     step = world.c.do(BodiesFailed(centre=A, offer=offer, code="part_mismatch"))
     refused = world.c.get(Refused, consignment_of(offer))
     assert (refused.code, step.sends) == ("part_mismatch", (SendReturn(A, refused.refusal, 1),))

@@ -90,6 +90,14 @@ def test_a_deadline_that_was_taken_back_meanwhile_is_not_decided(world: World) -
     assert world.a.step(DeadlineReached(due=((5, Due.EXPIRE, sent.only),))) == Step()
 
 
+def test_a_deadline_that_was_taken_back_does_not_hinder_those_behind_it(world: World) -> None:
+    sent = world.submit("G22", ["H38"])
+    world.later(30 * DAY_MS)
+    due_ms = TREE_READY_MS + 30 * DAY_MS
+    world.a.do(DeadlineReached(due=((5, Due.EXPIRE, bytes(32)), (due_ms, Due.EXPIRE, sent.only))))
+    assert world.a.out(sent.only).state == SenderState.EXPIRED_UNSENT
+
+
 def test_nothing_expires_or_is_let_go_while_the_clock_is_suspicious(world: World) -> None:
     sent = world.submit("G22", ["H38"])
     world.later(31 * DAY_MS)
@@ -129,6 +137,13 @@ def test_what_was_partly_pulled_is_given_up(world: World) -> None:
     world.c.store.write([Put(pull), Put(Deadline(at_ms=1, what=Due.PULL, subject=bytes(32)))])
     reach(world.c)
     assert world.c.all(Pull) == []
+
+
+def test_a_pull_that_went_on_outlives_an_older_deadline(world: World) -> None:
+    pull = Pull(consignment=bytes(32), centre=A, started_ms=TREE_READY_MS, parts=())
+    world.c.store.write([Put(pull), Put(Deadline(at_ms=1, what=Due.PULL, subject=bytes(32)))])
+    reach(world.c)
+    assert (world.c.all(Pull), world.c.all(Deadline)) == ([pull], [])
 
 
 def test_a_retry_is_told_to_the_sender_once_it_is_due(world: World) -> None:
@@ -182,7 +197,7 @@ def test_an_acknowledged_refusal_is_no_longer_owed(world: World) -> None:
 
 def test_only_the_centre_that_was_brought_a_thing_may_acknowledge_or_put_it_off(world: World) -> None:
     consignment, owed = owed_receipt(world)
-    assert world.c.step(ThingAcked(centre=B, thing=owed.thing)) == Step(events=(Acked(B, owed.thing),))
+    assert world.c.step(ThingAcked(centre=B, thing=owed.thing)) == Step(events=(Acked(B, owed.thing),), can_wait=True)
     answer = NotNow(subject=owed.thing, code="busy", retry_ms=5_000)
     assert world.c.step(OfferPutOff(centre=B, answer=answer)) == Step(events=(Acked(B, owed.thing),))
     assert world.c.get(Return, "G22", consignment, 0) == owed
@@ -192,7 +207,7 @@ def test_acknowledging_what_nobody_knows_or_owes_changes_nothing(world: World) -
     consignment, owed = owed_receipt(world)
     strange = [bytes(32), world.c.box(consignment).statement]
     for digest in strange:
-        assert world.c.step(ThingAcked(centre=A, thing=digest)) == Step(events=(Acked(A, digest),))
+        assert world.c.step(ThingAcked(centre=A, thing=digest)) == Step(events=(Acked(A, digest),), can_wait=True)
     world.c.do(ThingAcked(centre=A, thing=owed.thing))
     assert world.c.step(ThingAcked(centre=A, thing=owed.thing)).changes == ()
 
@@ -215,16 +230,32 @@ def test_a_receipt_that_is_put_off_stays_owed_and_has_a_time(world: World, asked
     consignment, owed = owed_receipt(world)
     step = world.c.do(OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="record_stale", retry_ms=asked)))
     retry_ms = TREE_READY_MS + meant
-    assert world.c.get(Return, "G22", consignment, 0) == replace(owed, retry_ms=retry_ms, waiting="record_stale")
+    waiting = replace(owed, retry_ms=retry_ms, waiting="record_stale", put_offs=1)
+    assert world.c.get(Return, "G22", consignment, 0) == waiting
     assert world.c.all(Deadline) == [Deadline(at_ms=retry_ms, what=Due.RETURN, subject=owed.thing)]
     assert (step.events, step.sends) == ((Acked(A, owed.thing),), ())
 
 
-def test_a_second_put_off_replaces_the_first(world: World) -> None:
+def test_what_is_put_off_twice_before_its_time_writes_nothing_the_second_time(world: World) -> None:
     _, owed = owed_receipt(world)
-    for retry_ms in (5_000, 60_000):
-        world.c.do(OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="busy", retry_ms=retry_ms)))
-    assert [due.at_ms for due in world.c.all(Deadline)] == [TREE_READY_MS + 60_000]
+    first, second = (
+        OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="busy", retry_ms=retry_ms))
+        for retry_ms in (5_000, 60_000)
+    )
+    world.c.do(first)
+    assert world.c.do(second) == Step(events=(Acked(A, owed.thing),))
+    assert [due.at_ms for due in world.c.all(Deadline)] == [TREE_READY_MS + 5_000]
+
+
+def test_the_waits_of_a_receipt_that_is_put_off_again_and_again_grow(world: World) -> None:
+    consignment, owed = owed_receipt(world)
+    waits = []
+    for _ in range(8):
+        world.c.do(OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="busy", retry_ms=5_000)))
+        waits.append(world.c.get(Return, "G22", consignment, 0).retry_ms - world.now_ms)
+        world.later(waits[-1])
+        reach(world.c)
+    assert waits == [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]
 
 
 def test_when_its_time_has_come_the_receipt_is_brought_again(world: World) -> None:
@@ -233,7 +264,7 @@ def test_when_its_time_has_come_the_receipt_is_brought_again(world: World) -> No
     world.later(5_000)
     step = reach(world.c)
     assert step.sends == (SendReturn(A, owed.thing, owed.number),)
-    assert world.c.get(Return, "G22", consignment, 0) == owed
+    assert world.c.get(Return, "G22", consignment, 0) == replace(owed, put_offs=1)
     assert world.c.all(Deadline) == []
 
 

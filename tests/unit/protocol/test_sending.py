@@ -50,7 +50,7 @@ from protocol.sending import (
     urgency,
 )
 from protocol.signing import Ed25519Signer, Signed, Verifier
-from protocol.step import Offering, OfferPutOff, Queued, SendOffer, Settled, StateChanged, Step
+from protocol.step import DeadlineReached, Offering, OfferPutOff, Queued, SendOffer, Settled, StateChanged, Step
 from protocol.textid import to_text
 from tests.support.delivery import SYSTEM, A, B, C, Side, World, caller, metadata, sealed_part, submitted
 from tests.support.errors import expects
@@ -564,7 +564,8 @@ def test_not_now_to_the_only_offer_leads_back_to_queued_and_sets_a_time(world: W
     offered = world.a.out(sent.only)
     step = world.a.do(not_now(sent.only))
     due_ms = TREE_READY_MS + 5_000
-    assert world.a.out(sent.only) == replace(offered, state=SenderState.QUEUED, waiting="busy", retry_ms=due_ms)
+    waiting = replace(offered, state=SenderState.QUEUED, waiting="busy", retry_ms=due_ms, put_offs=1)
+    assert world.a.out(sent.only) == waiting
     assert world.a.find(Deadline, due_ms, Due.RETRY, sent.only) is not None
     assert step.sends == ()
     assert step.events[0] == Settled(C, sent.only, due_ms)
@@ -594,15 +595,51 @@ def test_not_now_after_an_unanswered_offer_stays_offered(world: World) -> None:
     assert (entry.state, entry.unsure, entry.waiting) == (SenderState.OFFERED, True, "busy")
 
 
-def test_a_later_not_now_replaces_the_time_of_the_earlier(world: World) -> None:
+def test_a_second_not_now_to_one_offer_writes_nothing(world: World) -> None:
     sent = world.submit("G22", ["H38"])
     world.a.offer(sent.only)
     world.a.do(not_now(sent.only))
-    world.a.do(not_now(sent.only, "held", 60_000))
-    entry = world.a.out(sent.only)
-    assert (entry.state, entry.waiting, entry.retry_ms) == (SenderState.QUEUED, "held", TREE_READY_MS + 60_000)
+    step = world.a.do(not_now(sent.only, "held", 60_000))
+    assert step == Step(events=(Settled(C, sent.only),))
+    assert world.a.out(sent.only).waiting == "busy"
     retries = [due for due in world.a.all(Deadline) if due.what == Due.RETRY]
-    assert [due.at_ms for due in retries] == [TREE_READY_MS + 60_000]
+    assert [due.at_ms for due in retries] == [TREE_READY_MS + 5_000]
+
+
+@pytest.mark.parametrize(
+    ("code", "asked", "waits"),
+    [
+        ("busy", 5_000, [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]),
+        ("held", 300_000, [300_000, 300_000]),
+        ("disk_floor", 600_000, [600_000, 600_000]),
+        ("body_gone", 60_000, [60_000, 120_000, 240_000, 480_000, 960_000, 1_920_000, HOUR_MS, HOUR_MS]),
+        ("body_damaged", 5_000, [5_000 << n for n in range(10)] + [HOUR_MS, HOUR_MS]),
+    ],
+)
+def test_a_not_now_that_is_repeated_waits_longer_each_time_up_to_a_bound(
+    world: World, code: str, asked: int, waits: list[int]
+) -> None:
+    sent = world.submit("G22", ["H38"])
+    seen = []
+    for _ in waits:
+        world.a.offer(sent.only)
+        world.a.do(not_now(sent.only, code, asked))
+        seen.append(world.a.out(sent.only).retry_ms - world.now_ms)
+        world.later(seen[-1])
+    assert seen == waits
+
+
+def test_what_is_put_off_for_ever_ends_at_its_expiry(world: World) -> None:
+    sent = world.submit("G22", ["H38"])
+    while world.a.out(sent.only).state in (SenderState.QUEUED, SenderState.OFFERED):
+        world.a.offer(sent.only)
+        world.a.do(not_now(sent.only, "body_gone", 60_000))
+        world.later(world.a.out(sent.only).retry_ms - world.now_ms)
+        due = tuple((one.at_ms, one.what, one.subject) for one in world.a.all(Deadline) if one.at_ms <= world.now_ms)
+        world.a.do(DeadlineReached(due=due))
+    assert world.a.out(sent.only).state == SenderState.EXPIRED_UNSENT
+    assert [one for one in world.a.all(Deadline) if one.what == Due.RETRY] == []
+    assert world.a.out(sent.only).put_offs < 30 * 24 + 10, "about once an hour"
 
 
 def test_offering_again_takes_the_time_back(world: World) -> None:

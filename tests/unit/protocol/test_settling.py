@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,8 @@ import pytest
 from protocol.delivery import SenderState
 from protocol.directory import RecordState
 from protocol.encoding import encode
-from protocol.errors import FormatError
 from protocol.exchange import NotNow, Returned
-from protocol.limits import CLOCK_SKEW_MS, HOUR_MS, MINUTE_MS
+from protocol.limits import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, MINUTE_MS, SIGNED_AGE_MAX_MS
 from protocol.receipt import RECEIPT, Receipt
 from protocol.record import Put
 from protocol.records import OUT, Deadline, Document, Due, Happening, Link, Outgoing, Owed, Pair, Thing
@@ -22,7 +22,7 @@ from protocol.settling import signing_key
 from protocol.signing import Ed25519Signer, Signed, sign
 from protocol.step import Alarm, OfferPutOff, SendAck, SendNotNow, Settled, StateChanged, Step, ThingReturned
 from tests.support.delivery import B, C, World, receipt_of, refusal_of, returned
-from tests.support.errors import expects, record
+from tests.support.errors import record
 from tests.support.tree import TREE_READY_MS, Tree, entry_of, key_seed
 
 STRANGER = Ed25519Signer(key_seed(1, "stranger"))
@@ -290,6 +290,11 @@ def test_a_receipt_from_the_future_waits_unless_our_own_clock_is_suspicious(worl
     future = receipt_of(world, offered, time_ms=TREE_READY_MS + CLOCK_SKEW_MS + 1)
     put_off(world.a.step(returned(future)), future, "clock", MINUTE_MS, alarm=False)
     assert world.a.step(returned(future), clock_trusted=False).sends == (SendAck(C, future.digest),)
+
+
+def test_a_refusal_from_the_future_waits_unless_our_own_clock_is_suspicious(world: World, offered: bytes) -> None:
+    limit = refusal_of(world, offered, time_ms=TREE_READY_MS + CLOCK_SKEW_MS)
+    assert world.a.step(returned(limit)).sends == (SendAck(C, limit.digest),)
     refusal = refusal_of(world, offered, time_ms=TREE_READY_MS + CLOCK_SKEW_MS + 1)
     put_off(world.a.step(returned(refusal)), refusal, "clock", MINUTE_MS, alarm=False)
     assert world.a.step(returned(refusal), clock_trusted=False).sends == (SendAck(C, refusal.digest),)
@@ -339,9 +344,64 @@ def test_a_thing_of_an_unknown_format_waits_for_an_upgrade(world: World, offered
     put_off(world.a.step(returned(thing)), thing, "newer_format", HOUR_MS, alarm=False)
 
 
-def test_bytes_that_are_no_signed_thing_are_told_to_the_stream(world: World) -> None:
-    with expects("format_malformed", FormatError):
-        world.a.step(ThingReturned(centre=C, returned=Returned(number=1, thing=b"\xc1")))
+def test_bytes_that_are_no_signed_thing_are_put_off_by_their_digest(world: World) -> None:
+    step = world.a.step(ThingReturned(centre=C, returned=Returned(number=1, thing=b"\xc1")))
+    subject = hashlib.sha256(b"\xc1").digest()
+    assert step.sends == (SendNotNow(C, subject, "format_malformed", HOUR_MS),)
+    assert step.events == (Alarm("format_malformed", C, subject),)
+    assert step.changes == ()
+
+
+# --- words that were long on their way -----------------------------------------------------------------
+
+
+def rotated(world: World) -> Ed25519Signer:
+    """C's centre gives its operational key up for this one."""
+    old, new = world.c.keys.signer, Ed25519Signer(key_seed(1, "another"))
+    world.tree.clock_ms = max(world.tree.clock_ms, world.now_ms)
+    keys = tuple(
+        sorted(
+            (entry_of(old, until_ms=world.now_ms), entry_of(new, from_ms=world.now_ms)), key=lambda entry: entry.key_id
+        )
+    )
+    world.publish(world.tree.next_centre(C, keys=keys), old)
+    return new
+
+
+def test_a_status_of_long_ago_is_taken_while_its_key_is_still_in_use(world: World, offered: bytes) -> None:
+    signed_ms = world.now_ms
+    world.later(SIGNED_AGE_MAX_MS + 1)
+    step = world.a.do(returned(receipt_of(world, offered, time_ms=signed_ms)))
+    assert [type(send) for send in step.sends] == [SendAck]
+    assert world.a.out(offered).codes == (1,)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_word_of_long_ago_needs_a_key_of_now(world: World, offered: bytes, late: bool) -> None:
+    """A key that was given up cannot date things back for ever; at 90 days to the millisecond it still counts."""
+    signed_ms = world.now_ms
+    receipt, refusal = (make(world, offered, time_ms=signed_ms) for make in (receipt_of, refusal_of))
+    world.later(DAY_MS)
+    rotated(world)
+    world.later(SIGNED_AGE_MAX_MS - DAY_MS + late)
+    for thing in (receipt, refusal):
+        step = world.a.step(returned(thing))
+        if late:
+            put_off(step, thing, "sign_again", HOUR_MS, alarm=False)
+        else:
+            assert [type(send) for send in step.sends] == [SendAck]
+    assert [type(send) for send in world.a.step(returned(receipt), clock_trusted=False).sends] == [SendAck]
+
+
+def test_a_word_of_long_ago_that_was_signed_again_is_the_same_word(world: World, offered: bytes) -> None:
+    signed_ms = world.now_ms
+    old = receipt_of(world, offered, time_ms=signed_ms)
+    world.later(DAY_MS)
+    new = rotated(world)
+    world.later(SIGNED_AGE_MAX_MS)
+    again = receipt_of(world, offered, new, time_ms=signed_ms)
+    assert (again.digest, again.to_wire() != old.to_wire()) == (old.digest, True)
+    assert [type(send) for send in world.a.do(returned(again)).sends] == [SendAck]
 
 
 def test_a_put_off_thing_does_not_raise_the_mark_of_the_pair(world: World, offered: bytes) -> None:
@@ -371,6 +431,7 @@ def test_a_refusal_judged_by_our_records_is_final(world: World, offered: bytes) 
     assert world.a.get(Thing, thing.digest).wire == thing.to_wire()
     told = world.a.all(Happening)[-1]
     assert (told.agency, told.what, told.detail, told.consignment) == ("G22", "refused", "too_large", offered)
+    assert told.envelope_id == before.envelope_id, "the software knows its document by it"
     assert world.a.get(Pair, C).held == 4
     assert world.a.find(Owed, "H38", 3, 1) is None
 

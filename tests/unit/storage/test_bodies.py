@@ -46,6 +46,16 @@ def test_a_large_body_becomes_a_file_under_its_digest(bodies: BodyStore, folder:
     assert bodies.read(body, 7, 5) == b"bytes"
 
 
+def test_a_body_may_keep_its_partial_name_until_its_record_is_durable(bodies: BodyStore, folder: FaultyFolder) -> None:
+    writer = bodies.writer(TOKEN)
+    writer.write(b"sealed bytes")
+    place = writer.finish(DIGEST, keep_partial=True)
+    assert (bodies.partial_tokens(), bodies.read_partial(TOKEN, 0, 12)) == ([TOKEN], b"sealed bytes")
+    bodies.drop_partial(TOKEN)
+    assert bodies.partial_tokens() == []
+    assert bodies.read(Body(digest=DIGEST, size=12, place=place), 0, 12) == b"sealed bytes"
+
+
 def test_the_bytes_are_synced_before_the_name_and_the_name_before_the_answer(tmp_path: Path) -> None:
     order: list[str] = []
 

@@ -56,6 +56,17 @@ def test_a_rename_replaces_and_makes_the_folder(folder: OsFolder) -> None:
     assert folder.pread("other/three", 0, 9) == b"one"
 
 
+def test_a_second_name_is_the_same_file_and_outlives_the_first(folder: OsFolder) -> None:
+    folder.create("one")
+    folder.append("one", b"content")
+    folder.link("one", "new/two")
+    folder.unlink("one")
+    assert (folder.size("one"), folder.pread("new/two", 0, 9)) == (None, b"content")
+    folder.create("one")
+    with expects("store_file_exists", StoreError):
+        folder.link("one", "new/two")
+
+
 def test_a_list_holds_files_only_and_a_missing_folder_is_empty(folder: OsFolder) -> None:
     for name in ("b", "a", "x/c"):
         folder.create(name)
@@ -101,6 +112,7 @@ def test_a_missing_file_and_one_too_many_are_told_apart(folder: OsFolder) -> Non
         lambda: folder.truncate("b", 0),
         lambda: folder.fdatasync("b"),
         lambda: folder.rename("b", "c"),
+        lambda: folder.link("b", "c"),
         lambda: folder.fsync_folder("b"),
     ):
         with expects("store_file_missing", StoreError):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import StoreError
-from storage.kv import KeyValue, MemoryKeyValue, Pairs
+from storage.kv import KeyValue, MemoryKeyValue, Pairs, Published
 from storage.leveldb import LevelKeyValue, outcome
 from tests.support.errors import expects
 
@@ -185,3 +185,26 @@ def test_leveldb_refuses_to_write_after_any_failed_write(tmp_path: Path) -> None
         kv.write([(b"c", b"1")])
     assert kv.scan(b"", b"\xff", 9) == []
     kv.close()
+
+
+def test_a_snapshot_is_of_its_moment(kv: KeyValue) -> None:
+    kv.write([(b"a", b"1"), (b"b", b"2"), (b"d", b"4")])
+    before = kv.snapshot()
+    kv.write([(b"a", b"new"), (b"b", None), (b"c", b"3")])
+    after = kv.snapshot()
+    kv.write([(b"a", None), (b"b", b"again")])
+    assert before.scan(b"a", b"z", 9) == [(b"a", b"1"), (b"b", b"2"), (b"d", b"4")]
+    assert before.scan(b"a", b"z", 2) == [(b"a", b"1"), (b"b", b"2")]
+    assert before.scan(b"b", b"d", 9) == [(b"b", b"2")]
+    assert [before.get(key) for key in (b"a", b"b", b"c", b"d")] == [b"1", b"2", None, b"4"]
+    assert after.scan(b"a", b"z", 9) == [(b"a", b"new"), (b"c", b"3"), (b"d", b"4")]
+    assert kv.scan(b"a", b"z", 9) == [(b"b", b"again"), (b"c", b"3"), (b"d", b"4")]
+
+
+def test_reads_stay_at_what_was_published(kv: KeyValue) -> None:
+    kv.write([(b"a", b"1")])
+    shown = Published(kv)
+    kv.write([(b"a", b"2"), (b"b", b"3")])
+    assert (shown.get(b"a"), shown.scan(b"a", b"z", 9)) == (b"1", [(b"a", b"1")])
+    shown.publish()
+    assert (shown.get(b"a"), shown.scan(b"a", b"z", 9)) == (b"2", [(b"a", b"2"), (b"b", b"3")])

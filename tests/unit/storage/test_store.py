@@ -219,6 +219,17 @@ def test_a_batch_has_a_number_and_is_all_or_nothing(parts: Parts) -> None:
     assert parts.reopen().view.scan(Letter) == [letters[0], letters[2]]
 
 
+def test_what_a_worker_writes_is_shown_when_the_loop_says_so(parts: Parts) -> None:
+    """A page is made of several reads; a batch that became durable between two of them would be half on it,
+    and the cursor behind the page would pass over the other half for ever."""
+    parts.store.write([Put(Counted(value=1))])
+    parts.store.write([Put(Counted(value=2))], publish=False)
+    assert parts.store.committed.get(Counted) == Counted(value=1)
+    assert parts.store.view.get(Counted) == Counted(value=2)
+    parts.store.publish()
+    assert parts.store.committed.get(Counted) == Counted(value=2)
+
+
 def test_a_batch_without_changes_reaches_the_disk(parts: Parts) -> None:
     parts.folder.free = 0
     with expects("disk_full", StoreError):
