@@ -1,9 +1,11 @@
 """The operator's off-line tool: makes and signs a real tree of records from requests.
 
-Obeys DESIGN §3 "Trust tree", DECISIONS "Joining before gossip exists". Time and entropy are
-parameters; nothing here touches the network or a running node. Files and numbers are
-`authority_folder.py`; whether a record counts is decided by the same `protocol/trust.py` that
-every node uses. The commands are `node/cli/authority.py`.
+Obeys DESIGN §3 "Trust tree", DECISIONS "Joining before gossip exists", `protocol/spec/checkpoint.md` §1.
+Time and entropy are parameters; nothing here touches the network or a running node. What an act says
+is `authority_act.py`; logs and drafts are `authority_log.py`, files `authority_folder.py`; whether a folder may
+sign, `authority_book.py`; versions of the root, `authority_root.py`; what changes who may sign,
+`authority_trust.py`; a folder that was lost, `authority_recovery.py`. Whether a record counts is decided
+by the same `protocol/trust.py` that every node uses. The commands are `node/cli/authority.py`.
 """
 
 from __future__ import annotations
@@ -12,36 +14,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from node.authority_folder import AuthorityFolder, Book, Entropy
-from node.countersigning import merged, sign_where_asked, thing
-from node.requests import signed_by_all
+from node.authority_act import Act
+from node.authority_book import check_entered, check_head, with_known_numbers
+from node.authority_folder import AuthorityFolder, Book, Entropy, LogPosition
+from node.authority_log import Issued, Waiting, checkpoint_after, says_truly
+from node.countersigning import (
+    check_statement,
+    countersigned,
+    merged,
+    records_in,
+    sign_where_asked,
+    signed_together,
+    thing,
+)
+from protocol.checkpoint import CHECKPOINT, NUMBERED, Checkpoint, check_checkpoint
 from protocol.directory import (
     AGENCY,
     CENTRE,
-    FORMATS,
     ROLE_LEVEL_1,
     ROLE_ROOT,
-    AgencyRecord,
     CentreRecord,
     Delegation,
     KeyEntry,
     Names,
     Numbered,
-    RecordState,
-    check,
 )
 from protocol.directory_file import write_file
-from protocol.directory_import import Imported, Terms, import_things, with_pending_as_waiting
-from protocol.directory_view import DirectoryView, RecordCache
-from protocol.encoding import Format
+from protocol.directory_view import DirectoryView
+from protocol.entitlement import Registrar, role_keys
 from protocol.entitlement import registrar as find_registrar
-from protocol.errors import ConfigurationError
-from protocol.requests import check_agency_request, check_centre_request
-from protocol.signing import Ed25519Signer, PublicKey, Signed, Signer, Verifier
-from protocol.staged import Staged
+from protocol.errors import ConfigurationError, TrucError
+from protocol.signing import Ed25519Signer, PublicKey, Signed, Signer, thing_digest
 from storage.keystore import Cost
 
-# --- the authority --------------------------------------------------------------------------
+SIGNING_ROUNDS_MAX = 4
+"""Rounds in which what a signature brought into force asks for the next one: a tree's few levels."""
 
 
 class Authority:
@@ -57,12 +64,10 @@ class Authority:
     ) -> None:
         self._folder = folder
         self._book = book
-        self._things = {signed.digest: signed for signed in map(thing, issued)}
         self._keys = keys
-        self._verifier = Verifier()
-        self._records = Staged()
-        self._take(self._things.values(), now_ms)
-        self._check_numbers()
+        self.issued = Issued(book.anchor)
+        self.issued.take(map(thing, issued), self._clock(now_ms))
+        self._book = with_known_numbers(self._book, self.issued)
 
     @property
     def anchor(self) -> bytes:
@@ -70,9 +75,14 @@ class Authority:
         return self._book.anchor
 
     @property
+    def book(self) -> Book:
+        """The last numbers given."""
+        return self._book
+
+    @property
     def view(self) -> DirectoryView:
         """The tree as a node would believe it."""
-        return DirectoryView(self._records)
+        return self.issued.view
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -84,136 +94,150 @@ class Authority:
         signer = self._keys.get(name)
         return None if signer is None else signer.public
 
+    def signer_of(self, key_ids: Iterable[bytes]) -> Ed25519Signer | None:
+        """The first opened key, by name, that is one of these."""
+        wanted = set(key_ids)
+        return next((signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in wanted), None)
+
     def directory_file(self) -> bytes:
         """Everything, to be imported by nodes; records that still lack a signature included."""
-        return write_file(self._things.values())
+        return write_file(self.issued.kept())
 
-    def waiting(self, now_ms: int) -> Imported:
-        """The whole tree judged anew: `rejected` names what still lacks something, and what."""
-        result = import_things(
-            [signed.to_wire() for signed in self._things.values()],
-            Staged(),
-            anchor=self.anchor,
-            verifier=self._verifier,
-            now_ms=now_ms,
-            cache=RecordCache(),
-            terms=Terms(joining_ms=0, as_of_ms=now_ms),
-        )
-        return with_pending_as_waiting(result)
-
-    # --- issuing ----------------------------------------------------------------------------
-
-    def register_centre(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
-        """The record of a centre from its request; a known centre's keys are rotated.
-
-        Raises:
-            FormatError, TrustError: the request is not sound (`directory_possession`).
-            ConfigurationError: `authority_keys_missing`.
-        """
-        wanted = check_centre_request(request, self._verifier)
-        known = self.view.find_centre(wanted.code)
-        at_ms = self._date(now_ms)
-        old = known.value if known is not None else None
-        record = CentreRecord(
-            **self._numbering(registrar or self._default_registrar(now_ms), at_ms),
-            code=wanted.code,
-            names=wanted.names,
-            peer_id=wanted.peer_id,
-            keys=wanted.keys if old is None else rotated(old.keys, wanted.keys, at_ms),
-            sealing=wanted.sealing if old is None else rotated(old.sealing, wanted.sealing, at_ms),
-        )
-        return self._issue(CENTRE, record)
-
-    def change_centre(self, code: str, now_ms: int, *, registrar: str = "", **changes: Any) -> Signed:
-        """The next version of a centre's record with some fields changed. Raises: as `change_agency`."""
-        at_ms = self._date(now_ms)
-        old = self.view.centre(code)
-        numbering = self._numbering(registrar or self._default_registrar(now_ms), at_ms)
-        return self._issue(CENTRE, replace(old, **{**numbering, **changes}))
-
-    def register_agency(
-        self,
-        *,
-        code: str,
-        names: Names,
-        host: str,
-        now_ms: int,
-        registrar: str = "",
-        parent: str | None = None,
-        kind: str = "",
-        aliases: Sequence[str] = (),
-        decision: str = "",
-        keys: tuple[KeyEntry, ...] = (),
-        delegation: Delegation | None = None,
-    ) -> Signed:
-        """The first record of an agency; its centre must be registered.
-
-        Raises:
-            RequestError: `centre_unknown`.
-            FormatError: `format_field` and others (a wrong code, name, parent).
-            ConfigurationError: `authority_keys_missing`.
-        """
-        self.view.centre(host)
-        at_ms = self._date(now_ms)
-        record = AgencyRecord(
-            **self._numbering(registrar or self._default_registrar(now_ms), at_ms),
-            code=code,
-            names=names,
-            host=host,
-            epoch=1,
-            parent=code.rpartition(".")[0] if parent is None else parent,
-            kind=kind,
-            aliases=tuple(aliases),
-            decision=decision,
-            keys=keys,
-            delegation=delegation if delegation is not None else Delegation(),
-        )
-        return self._issue(AGENCY, record)
-
-    def register_request(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
-        """The first record of an agency from its request. Raises: as `register_agency`, and
-        TrustError: `directory_possession`, `signature_invalid`."""
-        wanted = check_agency_request(request, self.view, self._verifier)
-        return self.register_agency(
-            code=wanted.code,
-            names=wanted.names,
-            host=wanted.host,
-            now_ms=now_ms,
-            registrar=registrar,
-            parent=wanted.parent,
-            kind=wanted.kind,
-            aliases=wanted.aliases,
-            decision=wanted.decision,
-            keys=wanted.keys,
-            delegation=wanted.delegation,
-        )
-
-    def change_agency(self, code: str, now_ms: int, *, registrar: str = "", **changes: Any) -> Signed:
-        """The next version of an agency's record with some fields changed; a new host gets the next epoch.
-
-        Raises:
-            RequestError: `agency_unknown`, `centre_unknown`.
-            FormatError: `format_field` and others.
-            ConfigurationError: `authority_keys_missing`.
-        """
-        old = self.view.agency(code)
-        host = changes.get("host", old.host)
-        if host != old.host:
-            self.view.centre(host)
-            changes["epoch"] = old.epoch + 1
-        numbering = self._numbering(registrar or self._default_registrar(now_ms), self._date(now_ms))
-        return self._issue(AGENCY, replace(old, **{**numbering, **changes}))
-
-    def close_agency(self, code: str, now_ms: int, *, successors: Sequence[str] = (), registrar: str = "") -> Signed:
-        """Close a code, naming who answers for it now. Raises: as `change_agency`."""
-        return self.change_agency(
-            code, now_ms, registrar=registrar, state=RecordState.CLOSED, successors=tuple(successors)
-        )
+    def waiting(self, now_ms: int) -> Waiting:
+        """What still lacks something, and what."""
+        return self.issued.waiting(self._clock(now_ms))
 
     def make_key(self, name: str, passphrase: bytes, *, entropy: Entropy, cost: Cost | None = None) -> PublicKey:
         """A further key in this folder, for instance a registrar's for `Delegation.keys`."""
         self._keys[name] = self._folder.make_key(name, passphrase, entropy=entropy, cost=cost)
         return self._keys[name].public
+
+    # --- acts -------------------------------------------------------------------------------
+
+    def act(self, now_ms: int, *, registrar: str = "", entering: bool = False) -> Act:
+        """Begin an act of a registrar (default: the folder's own, else level-1, else root).
+
+        `entering`: it is the first of a new generation, and repeats everything.
+
+        Raises:
+            ConfigurationError: `authority_keys_missing`, `authority_behind` (this folder lacks what it
+                signed itself), `authority_unseen` (not compared with the network for a day),
+                `authority_not_entered` (a new generation begins with everything that is in force).
+            TrustError: `directory_generation_forked`, `directory_registrar_closed`.
+            NotNow: `directory_registrar_unknown`.
+        """
+        at_ms = self.date(now_ms)
+        by = find_registrar(self.view, registrar or self.default_registrar(now_ms), at_ms)
+        if not self.signers(by):
+            raise ConfigurationError("authority_keys_missing", registrar=by.name)
+        check_head(self._book, self.issued, by, now_ms)
+        if not entering:
+            check_entered(self.issued, by)
+        return Act(self.issued, by, at_ms)
+
+    def complete(self, act: Act, *, urgent: bool = False) -> tuple[Signed, ...]:
+        """Number and sign an act and the checkpoint that ends it; the records, durable on return.
+
+        One signature of each key covers all of one format. `urgent`: the root role's keys in this
+        folder sign as well.
+
+        Raises:
+            StoreError: nothing was signed as far as anybody can see.
+        """
+        by, log = act.by, self.issued.log(act.by.name, act.by.generation)
+        records = act.records(log.top + 1)
+        statements = [_statement(record) for record in records]
+        digests = [thing_digest(*statement) for statement in statements]
+        place = {
+            "registrar": by.name,
+            "generation": by.generation,
+            "number": log.top + 1 + len(records),
+            "created_ms": act.at_ms,
+        }
+        heartbeat = self.heartbeat_entries(by, act.at_ms) if act.heartbeat is None else act.heartbeat
+        checkpoint = checkpoint_after(log, place, zip(records, digests, strict=True), heartbeat)
+        check_checkpoint(checkpoint)
+        signers = self.signers(by)[: by.threshold]
+        signed = signed_together([*statements, (CHECKPOINT.name, CHECKPOINT.encode(checkpoint))], signers)
+        made = signed[:-1]
+        if urgent and by.name != ROLE_ROOT:
+            made = self.by_root(made, act.at_ms)
+        self._publish([*made, signed[-1]], act.at_ms)
+        self._remember(checkpoint, signed[-1].digest)
+        return tuple(made)
+
+    def by_root(self, things: list[Signed], at_ms: int) -> list[Signed]:
+        """These with signatures of the root role's keys that are here, as many as it needs.
+
+        Raises:
+            ConfigurationError: `authority_keys_missing`.
+        """
+        root = find_registrar(self.view, ROLE_ROOT, at_ms)
+        signers = self.signers(root)[: root.threshold]
+        if not signers:
+            raise ConfigurationError("authority_keys_missing", registrar=ROLE_ROOT)
+        for signer in signers:
+            things = countersigned(things, signer)
+        return things
+
+    def publish(self, things: Sequence[Signed], now_ms: int) -> None:
+        """Keep things that have no number, or further signatures on known ones. Raises: StoreError."""
+        self._publish(things, now_ms)
+        self._write(with_known_numbers(self._book, self.issued))
+
+    def heartbeat_entries(self, by: Registrar, at_ms: int) -> tuple[KeyEntry, ...]:
+        """The keys that may repeat the registrar's newest checkpoint and are not past their end."""
+        last = self.issued.checkpoint(self.issued.log(by.name, by.generation).last_checkpoint())
+        return tuple(entry for entry in last.heartbeat if entry.until_ms > at_ms) if last is not None else ()
+
+    # --- acts of one record -----------------------------------------------------------------
+
+    def register_centre(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
+        """An act of its own. Raises: as `act`, `Act.register_centre`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.register_centre(request)
+        return self.complete(act)[0]
+
+    def change_centre(self, code: str, now_ms: int, *, registrar: str = "", **changes: Any) -> Signed:
+        """An act of its own. Raises: as `act`, `Act.change_centre`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.change_centre(code, **changes)
+        return self.complete(act)[0]
+
+    def register_agency(
+        self, *, code: str, names: Names, host: str, now_ms: int, registrar: str = "", **more: Any
+    ) -> Signed:
+        """An act of its own. Raises: as `act`, `Act.register_agency`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.register_agency(code=code, names=names, host=host, **more)
+        return self.complete(act)[0]
+
+    def register_request(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
+        """An act of its own. Raises: as `act`, `Act.register_request`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.register_request(request)
+        return self.complete(act)[0]
+
+    def change_agency(
+        self, code: str, now_ms: int, *, registrar: str = "", urgent: bool = False, **changes: Any
+    ) -> Signed:
+        """An act of its own. Raises: as `act`, `Act.change_agency`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.change_agency(code, **changes)
+        return self.complete(act, urgent=urgent)[0]
+
+    def close_agency(self, code: str, now_ms: int, *, successors: Sequence[str] = (), registrar: str = "") -> Signed:
+        """An act of its own. Raises: as `act`, `Act.close_agency`."""
+        act = self.act(now_ms, registrar=registrar)
+        act.close_agency(code, successors)
+        return self.complete(act)[0]
+
+    def set_delegation(
+        self, code: str, delegation: Delegation, now_ms: int, *, registrar: str = "", urgent: bool = False
+    ) -> Signed:
+        """An act of its own, by whoever registered the agency unless told otherwise. Raises: as `change_agency`."""
+        by = registrar or self.registrar_above(code, now_ms)
+        return self.change_agency(code, now_ms, registrar=by, urgent=urgent, delegation=delegation)
 
     # --- signing what others made -----------------------------------------------------------
 
@@ -221,100 +245,139 @@ class Authority:
         """Add every signature that these things need and that our keys (or `further`) can give.
 
         A key signs only what the rules ask it for: as registrar, as one of the root's keys, or
-        as an endorser. Everything read is kept in the folder; what gained a signature is returned.
+        as an endorser; and nothing under a number that is taken here by another thing, nor a
+        checkpoint that says another thing about the log than this folder knows. What is believed
+        or was begun is kept in the folder; what gained a signature is returned.
 
         Raises:
             FormatError: a thing cannot be read.
         """
         signers: list[Signer] = [*self._keys.values(), *further]
-        gained: list[Signed] = []
-        for signed in map(thing, things):
-            together = merged(self._things.get(signed.digest), signed)
-            complete = sign_where_asked(together, signers, self.view)
-            self._things[signed.digest] = complete
-            if complete != together:
-                gained.append(complete)
-        self._keep(self._things.values(), now_ms)
-        self._note_numbers()
-        return gained
+        read = self._merged(records_in(things))
+        for signed in read:
+            check_statement(signed)
+        changed = self._changed(read)
+        self.issued.take(changed, self._clock(now_ms))
+        gained: dict[bytes, Signed] = {}
+        for _ in range(SIGNING_ROUNDS_MAX):
+            after = sign_where_asked(
+                read, signers, self.view, verifier=self.issued.verifier, may_sign=self._may_sign
+            )
+            fresh = [new for old, new in zip(read, after, strict=True) if new != old]
+            self.issued.take(fresh, self._clock(now_ms))
+            gained.update({signed.digest: signed for signed in fresh})
+            read = after
+            if not fresh:
+                break
+        if changed or gained:
+            self._save()
+        return list(gained.values())
 
-    # --- pieces -----------------------------------------------------------------------------
+    def keep(self, things: Iterable[Signed], now_ms: int) -> None:
+        """Take in what others made, as it is. Raises: StoreError."""
+        changed = self._changed(self._merged(things))
+        if changed:
+            self.issued.take(changed, self._clock(now_ms))
+            self._save()
 
-    def _default_registrar(self, now_ms: int) -> str:
-        """Level-1 if one of its keys is here, else root."""
-        for name in (ROLE_LEVEL_1, ROLE_ROOT):
-            if self._signers(name, now_ms):
+    def _merged(self, things: Iterable[Signed]) -> list[Signed]:
+        return [merged(self.issued.things.get(signed.digest), signed) for signed in things]
+
+    def _changed(self, things: Iterable[Signed]) -> list[Signed]:
+        return [signed for signed in things if self.issued.things.get(signed.digest) != signed]
+
+    def _may_sign(self, signed: Signed) -> bool:
+        form = NUMBERED.get(signed.format)
+        if form is None:
+            return True
+        value = form.decode(signed.statement)
+        log = self.issued.log(value.registrar, value.generation)
+        entry = log.entries.get(value.number)
+        if entry is not None and entry.digest != signed.digest:
+            return False
+        return not isinstance(value, Checkpoint) or says_truly(value, log)
+
+    # --- who may sign -----------------------------------------------------------------------
+
+    def default_registrar(self, now_ms: int) -> str:
+        """The folder's own, else level-1 if one of its keys is here, else root."""
+        for name in (self._book.registrar, ROLE_LEVEL_1, ROLE_ROOT):
+            if name and self.has_keys(name, now_ms):
                 return name
-        raise ConfigurationError("authority_keys_missing", registrar=ROLE_LEVEL_1)
+        raise ConfigurationError("authority_keys_missing", registrar=self._book.registrar or ROLE_LEVEL_1)
 
-    def _signers(self, registrar: str, at_ms: int) -> list[Ed25519Signer]:
-        keys = find_registrar(self.view, registrar, at_ms).keys.keys
+    def registrar_above(self, code: str, now_ms: int) -> str:
+        """Who signs the record of this agency here: whoever registered it, else level-1, else root.
+
+        Raises:
+            ConfigurationError: `authority_keys_missing`.
+        """
+        known = self.issued.agency(code)
+        own: tuple[str, ...] = () if known is None else (known.value.registrar,)
+        for name in (*own, ROLE_LEVEL_1, ROLE_ROOT):
+            if self.has_keys(name, now_ms):
+                return name
+        raise ConfigurationError("authority_keys_missing", registrar=own[0] if own else ROLE_LEVEL_1)
+
+    def has_keys(self, name: str, now_ms: int) -> bool:
+        """Whether a key here may sign for this registrar now."""
+        try:
+            return bool(self.signers(find_registrar(self.view, name, self.date(now_ms))))
+        except TrucError:
+            return False
+
+    def signers(self, by: Registrar) -> list[Ed25519Signer]:
+        """The opened keys of a registrar, by name."""
+        return [signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in by.keys.keys]
+
+    def root_signers(self, *roots: Any) -> list[Ed25519Signer]:
+        """The opened keys of the root role in any of these versions of the root, by name."""
+        keys = {key for root in roots for key in role_keys(root, ROLE_ROOT, root.created_ms)}
         return [signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in keys]
 
-    def _date(self, now_ms: int) -> int:
+    # --- the book ---------------------------------------------------------------------------
+
+    def date(self, now_ms: int) -> int:
         """Dates never go back and never repeat, whatever the clock of this machine does."""
         return max(now_ms, self._book.last_ms + 1)
 
-    def _numbering(self, registrar: str, at_ms: int) -> dict[str, Any]:
-        generation = find_registrar(self.view, registrar, at_ms).generation
-        number = self._book.number(registrar, generation) + 1
-        return {"registrar": registrar, "generation": generation, "number": number, "created_ms": at_ms}
+    def note_seen(self, now_ms: int) -> None:
+        """The folder was compared with what the network has."""
+        self._write(replace(self._book, seen_ms=max(self._book.seen_ms, now_ms)))
 
-    def _issue(self, form: Format[Any], record: Numbered) -> Signed:
-        """Check, write the number into the book, sign, keep. In this order."""
-        check(record)
-        role = find_registrar(self.view, record.registrar, record.created_ms)
-        signers = self._signers(record.registrar, record.created_ms)[: role.threshold]
-        if not signers:
-            raise ConfigurationError("authority_keys_missing", registrar=record.registrar)
-        self._book = self._book.with_number(record.registrar, record.generation, record.number, record.created_ms)
-        self._folder.write_book(self._book)
-        signed = signed_by_all(form, record, signers)
-        self._things[signed.digest] = signed
-        self._keep([signed], record.created_ms)
-        return signed
+    def leave(self, name: str, generation: int, now_ms: int) -> None:
+        """Never sign again in this generation: what was signed in it elsewhere is not known."""
+        if self._book.has_left(name, generation):
+            return
+        left = LogPosition(registrar=name, generation=generation, number=1)
+        self._write(replace(self._book, left=(*self._book.left, left), seen_ms=max(self._book.seen_ms, now_ms)))
 
-    def _keep(self, fresh: Iterable[Signed], now_ms: int) -> None:
-        self._folder.write_issued(signed.to_wire() for signed in self._things.values())
-        self._take(fresh, now_ms)
+    def _clock(self, now_ms: int) -> int:
+        """Dates of the book may run ahead of a slow clock."""
+        return max(now_ms, self._book.last_ms)
 
-    def _take(self, things: Iterable[Signed], now_ms: int) -> None:
-        """Believe what the rules believe. Dates of the book may run ahead of a slow clock. An
-        endorsement is asked for always: how long nodes have known a code is not known here."""
-        result = import_things(
-            [signed.to_wire() for signed in things],
-            self._records,
-            anchor=self.anchor,
-            verifier=self._verifier,
-            now_ms=max(now_ms, self._book.last_ms),
-            cache=RecordCache(),
-            terms=Terms(joining_ms=0, as_of_ms=max(now_ms, self._book.last_ms)),
+    def _publish(self, things: Sequence[Signed], now_ms: int) -> None:
+        """Durable before anybody sees it, this folder included."""
+        if things:
+            together = {signed.digest: signed for signed in (*self.issued.kept(), *things)}
+            self._folder.write_issued(signed.to_wire() for signed in together.values())
+            self.issued.take(things, self._clock(now_ms))
+
+    def _save(self) -> None:
+        """Write down what was taken in: the records before the numbers."""
+        self._folder.write_issued(signed.to_wire() for signed in self.issued.kept())
+        self._write(with_known_numbers(self._book, self.issued))
+
+    def _remember(self, checkpoint: Checkpoint, digest: bytes) -> None:
+        position = LogPosition(
+            registrar=checkpoint.registrar, generation=checkpoint.generation, number=checkpoint.number, head=digest
         )
-        self._records.stage(result.changes)
+        self._write(self._book.with_position(position, checkpoint.created_ms))
 
-    def _check_numbers(self) -> None:
-        """An older copy of the book beside newer records would give numbers twice."""
-        for value in self._numbered():
-            if value.number > self._book.number(value.registrar, value.generation):
-                raise ConfigurationError("authority_damaged", reason="numbers")
-
-    def _note_numbers(self) -> None:
-        """Numbers that another folder of the same registrar gave are taken here as well."""
-        book = self._book
-        for value in self._numbered():
-            if value.number > book.number(value.registrar, value.generation):
-                last_ms = max(book.last_ms, value.created_ms)
-                book = book.with_number(value.registrar, value.generation, value.number, last_ms)
+    def _write(self, book: Book) -> None:
         if book != self._book:
             self._folder.write_book(book)
             self._book = book
-
-    def _numbered(self) -> Iterable[Numbered]:
-        """Only what counts: anybody can write a large number into a file."""
-        for signed in self._things.values():
-            value = FORMATS[signed.format].decode(signed.statement)
-            if isinstance(value, CentreRecord | AgencyRecord) and self.view.was_accepted(signed.digest):
-                yield value
 
 
 def open_authority(folder: AuthorityFolder, *, passphrase: bytes, now_ms: int) -> Authority:
@@ -327,16 +390,6 @@ def open_authority(folder: AuthorityFolder, *, passphrase: bytes, now_ms: int) -
     return Authority(folder, book, folder.read_issued(), folder.open_keys(passphrase), now_ms)
 
 
-def rotated(old: Sequence[KeyEntry], new: Sequence[KeyEntry], at_ms: int) -> tuple[KeyEntry, ...]:
-    """New entries first; old ones that are not among them stay listed and end now.
-
-    A key that was listed before and is not revoked keeps its entry: nothing about it changes.
-    """
-    fresh = {entry.key_id for entry in new}
-    before = {entry.key_id: entry for entry in old if not entry.revoked_ms}
-    ended = [
-        replace(entry, until_ms=max(entry.from_ms + 1, min(entry.until_ms, at_ms)))
-        for entry in old
-        if entry.key_id not in fresh
-    ]
-    return (*(before.get(entry.key_id, entry) for entry in new), *ended)
+def _statement(record: Numbered) -> tuple[str, bytes]:
+    form: Any = CENTRE if isinstance(record, CentreRecord) else AGENCY
+    return form.name, form.encode(record)

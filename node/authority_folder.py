@@ -1,8 +1,8 @@
 """The authority's folder: encrypted keys, the book of numbers, and everything issued so far.
 
-Left to `authority.py`: what is signed. The book is durable before a record that uses its
-numbers leaves, so a number is never given twice, and it is checked against the issued records
-when the folder is opened. Key files may lie in several folders: each custodian carries one.
+Left to `authority.py`: what is signed. An act is durable as a whole before anything of it leaves,
+and then the book remembers its head; a folder whose records do not reach the head in its book is an
+older copy, and signs nothing. Key files may lie in several folders: each custodian carries one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from protocol.directory import Positive, Registrar
 from protocol.directory_file import read_file, write_file
 from protocol.encoding import Digest, Format, Key, Meta, TimeMs
 from protocol.errors import ConfigurationError, FormatError
-from protocol.limits import DIRECTORY_FILE_BYTES_MAX, KIB
+from protocol.limits import CODE_CHARACTERS_MAX, DIRECTORY_FILE_BYTES_MAX, KIB
+from protocol.prefix_tree import EMPTY
 from protocol.signing import Ed25519Signer
 from storage.folder import Folder
 from storage.keystore import Cost, open_secrets, seal_secrets
@@ -31,11 +32,13 @@ KEY_FILE_BYTES_MAX: Final = 64 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPosition:
-    """The last number that a registrar gave in its open generation."""
+    """The last number that a registrar gave in one of its generations."""
 
     registrar: Annotated[Registrar, Key(1)]
     generation: Annotated[Positive, Key(2)]
     number: Annotated[Positive, Key(3)]
+    head: Annotated[Digest, Key(4)] = EMPTY
+    """Digest of what stands under the number: the act's checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +48,33 @@ class Book:
     anchor: Annotated[Digest, Key(1)]
     last_ms: Annotated[TimeMs, Key(2)] = 0
     positions: Annotated[tuple[LogPosition, ...], Meta(max_length=10_000), Key(3)] = ()
+    seen_ms: Annotated[TimeMs, Key(4)] = 0
+    """When the folder was last compared with what the network has."""
+    registrar: Annotated[str, Meta(max_length=CODE_CHARACTERS_MAX), Key(5)] = ""
+    """Whom the folder signs for unless told otherwise; empty: level-1, else root."""
+
+    left: Annotated[tuple[LogPosition, ...], Meta(max_length=10_000), Key(6)] = ()
+    """Generations that were given up here, because nobody knows which numbers were given in them."""
+
+    def has_left(self, registrar: str, generation: int) -> bool:
+        """Whether this folder signs nothing more in this generation."""
+        return any((p.registrar, p.generation) == (registrar, generation) for p in self.left)
+
+    def position(self, registrar: str, generation: int) -> LogPosition | None:
+        """The last number given and what stands under it; None before the first."""
+        return next((p for p in self.positions if (p.registrar, p.generation) == (registrar, generation)), None)
 
     def number(self, registrar: str, generation: int) -> int:
         """The last number given; 0 before the first."""
-        return next((p.number for p in self.positions if (p.registrar, p.generation) == (registrar, generation)), 0)
+        known = self.position(registrar, generation)
+        return 0 if known is None else known.number
 
-    def with_number(self, registrar: str, generation: int, number: int, now_ms: int) -> Book:
-        """The book after this number was given."""
-        others = [p for p in self.positions if (p.registrar, p.generation) != (registrar, generation)]
-        taken = LogPosition(registrar=registrar, generation=generation, number=number)
-        positions = tuple(sorted([*others, taken], key=lambda p: (p.registrar, p.generation)))
-        return replace(self, last_ms=now_ms, positions=positions)
+    def with_position(self, position: LogPosition, now_ms: int) -> Book:
+        """The book after this number was given; dates never go back."""
+        place = (position.registrar, position.generation)
+        others = [p for p in self.positions if (p.registrar, p.generation) != place]
+        positions = tuple(sorted([*others, position], key=lambda p: (p.registrar, p.generation)))
+        return replace(self, last_ms=max(self.last_ms, now_ms), positions=positions)
 
 
 BOOK: Final = Format("truc/authority-book/1", Book, bytes_max=1024 * KIB)

@@ -1,22 +1,25 @@
-"""A new authority: fresh keys, the first root, an empty book.
+"""Versions of the root: the first one of a new authority, and each next with other keys or generations.
 
-Obeys DESIGN §3 ("Root: m-of-n keys; two roles"). Next versions of the root come with the
-rotation of keys; what an authority does with its root is `authority.py`.
+Obeys DESIGN §3 ("Root: m-of-n keys, versions signed by the old and the new threshold; two roles")
+and `protocol/spec/trust.md` §3. A version that lacks signatures changes nothing, and others complete it
+by files (`Authority.sign`). What an authority does with its root is `authority.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from node.authority import Authority
+from node.authority_act import revoked
 from node.authority_folder import AuthorityFolder, Book, Entropy
+from node.countersigning import signed_together
 from node.requests import key_entry, signed_by_all
-from protocol.directory import ROLE_LEVEL_1, ROLE_ROOT, ROOT, Role, Root, check
+from protocol.directory import ROLE_LEVEL_1, ROLE_ROOT, ROOT, KeyEntry, Role, Root, check
 from protocol.errors import ConfigurationError
 from protocol.limits import DAY_MS
-from protocol.signing import Ed25519Signer, PublicKey
+from protocol.signing import Ed25519Signer, PublicKey, Signed
 from storage.keystore import Cost
 
 ROOT_KEY_LIFE_MS: Final = 20 * 365 * DAY_MS
@@ -68,6 +71,116 @@ def create_authority(
     folder.write_issued([signed.to_wire()])
     folder.write_book(book)
     return Authority(folder, book, [signed.to_wire()], keys, now_ms)
+
+
+# --- next versions --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolePlan:
+    """What becomes of one role in the next version of the root."""
+
+    name: str
+    fresh: tuple[KeyEntry, ...] = ()
+    """New keys, which take the place of all old ones; none: the old ones stay."""
+    threshold: int = 0
+    """0: as before."""
+    next_generation: bool = False
+
+
+def next_root(
+    authority: Authority,
+    roles: Iterable[RolePlan],
+    now_ms: int,
+    *,
+    revoke: Iterable[bytes] = (),
+    compromised_ms: int = 0,
+    instead: bool = False,
+) -> Signed:
+    """Sign the next version of the root with every key here that its old or new threshold asks for.
+
+    Keys of no role are not listed any more, revoked ones are. `instead`: drop a version that was
+    begun and that nobody will complete.
+
+    Raises:
+        ConfigurationError: `authority_root_begun`, `authority_keys_missing`, `authority_threshold`.
+        FormatError: `format_field` (more than 16 keys).
+    """
+    _check_nothing_begun(authority, instead=instead)
+    present = authority.view.root_versions()[0].value
+    at_ms = authority.date(max(now_ms, present.created_ms + 1))
+    made = _changed_root(present, {plan.name: plan for plan in roles}, at_ms, set(revoke), compromised_ms)
+    signers = authority.root_signers(present, made)
+    if not authority.root_signers(present):
+        raise ConfigurationError("authority_keys_missing", registrar=ROLE_ROOT)
+    check(made)
+    (signed,) = signed_together([(ROOT.name, ROOT.encode(made))], signers)
+    authority.publish([signed], at_ms)
+    return signed
+
+
+def _check_nothing_begun(authority: Authority, *, instead: bool) -> None:
+    """Two versions of the root under one number, both complete, would be a fork of everything."""
+    known = authority.view.root_versions()[0].value.version
+    for signed in authority.issued.drafts():
+        if signed.format == ROOT.name and ROOT.decode(signed.statement).version == known + 1:
+            if not instead:
+                raise ConfigurationError("authority_root_begun", version=known + 1)
+            authority.issued.forget(signed.digest)
+
+
+def _changed_root(
+    present: Root, plans: Mapping[str, RolePlan], at_ms: int, revoke: set[bytes], compromised_ms: int
+) -> Root:
+    known = revoked(present.keys, revoke, at_ms, compromised_ms)
+    gone = {entry.key_id for entry in known if entry.revoked_ms}
+    roles = tuple(_changed_role(role, plans.get(role.name), gone) for role in present.roles)
+    fresh = [entry for plan in plans.values() for entry in plan.fresh]
+    members = {key for role in roles for key in role.keys}
+    keys = (*fresh, *(entry for entry in known if entry.key_id in members or entry.revoked_ms))
+    changes: dict[str, Any] = {"version": present.version + 1, "created_ms": at_ms, "keys": keys, "roles": roles}
+    return replace(present, **changes)
+
+
+def _changed_role(role: Role, plan: RolePlan | None, gone: set[bytes]) -> Role:
+    plan = plan if plan is not None else RolePlan(name=role.name)
+    keys = tuple(entry.key_id for entry in plan.fresh) or tuple(key for key in role.keys if key not in gone)
+    threshold = plan.threshold or role.threshold
+    if not 1 <= threshold <= len(keys):
+        raise ConfigurationError("authority_threshold", threshold=threshold, keys=len(keys))
+    return replace(role, keys=keys, threshold=threshold, generation=role.generation + plan.next_generation)
+
+
+def make_role_keys(
+    authority: Authority,
+    role: str,
+    number: int,
+    passphrase: bytes,
+    now_ms: int,
+    *,
+    entropy: Entropy,
+    cost: Cost | None = None,
+) -> tuple[KeyEntry, ...]:
+    """Fresh keys for a role of the next version, in files named after that version."""
+    version = authority.view.root_versions()[0].value.version + 1
+    names = free_names(authority.key_names, f"{role}-v{version}", number)
+    made = [authority.make_key(name, passphrase, entropy=entropy, cost=cost) for name in names]
+    return tuple(key_entry(key, now_ms, life_ms=ROOT_KEY_LIFE_MS) for key in made)
+
+
+def free_names(taken: Sequence[str], stem: str, number: int) -> list[str]:
+    """Names of keys that are not there yet: no key file is ever written over."""
+    found: list[str] = []
+    index = 1
+    while len(found) < number:
+        name = f"{stem}-{index}"
+        if name not in taken:
+            found.append(name)
+        index += 1
+    return found
+
+
+# --- pieces ---------------------------------------------------------------------------------
 
 
 def _first_root(name: str, plan: KeyPlan, keys: Mapping[str, PublicKey], now_ms: int) -> Root:

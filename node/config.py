@@ -120,6 +120,13 @@ class DeliveryConfig(_Section):
     backoff_max_seconds: int = Field(300, ge=1, le=300)
 
 
+class DirectoryConfig(_Section):
+    """What follows when it is long since a registrar's log was known to be up to date: a warning, or no
+    new documents."""
+
+    stop_when_old: bool = False
+
+
 class StorageConfig(_Section):
     """Below the floor no new documents are taken; receipts and records still are."""
 
@@ -159,6 +166,7 @@ class Config(_Section):
     peers: Peers = ()
     api: ApiConfig = Field(default_factory=ApiConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    directory: DirectoryConfig = Field(default_factory=DirectoryConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
     keystore: KeystoreConfig = Field(default_factory=KeystoreConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)

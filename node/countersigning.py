@@ -1,16 +1,19 @@
 """Adding the signatures that a directory record still lacks, and only those.
 
 Obeys DECISIONS "Signed thing" ("threshold and endorsement are further signatures on the same
-thing"). A key signs a thing only where the rules of `protocol/trust.py` ask for it: as one of
-the registrar's or root's keys, or as an endorser. Used by the authority and by centres.
+thing"; "one signature may cover a batch"). A key signs a thing only where the rules of
+`protocol/trust.py` ask for it: as one of the registrar's or root's keys, or as an endorser. Used by
+the authority and by centres.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from protocol.court import signers_of
+from protocol.checkpoint import CHECKPOINT, HEARTBEAT, Checkpoint, check_checkpoint, read_fork
+from protocol.court import signers_of, subject_of
 from protocol.directory import (
     AGENCY_REQUEST,
     CENTRE_REQUEST,
@@ -26,12 +29,13 @@ from protocol.directory import (
 )
 from protocol.directory_import import Terms, import_things
 from protocol.directory_view import WIRE_BYTES_MAX, DirectoryView, RecordCache
+from protocol.encoding import Format
 from protocol.endorsement import agency_endorsers, centre_endorsers
 from protocol.entitlement import registrar as find_registrar
 from protocol.entitlement import role_keys
-from protocol.errors import NotNow, TrucError
+from protocol.errors import FormatError, NotNow, TrucError
 from protocol.limits import SIGNATURES_MAX
-from protocol.signing import Signed, Signer, Verifier, countersign
+from protocol.signing import Signed, Signer, Verifier, sign_batch
 from protocol.staged import Staged
 
 
@@ -40,11 +44,29 @@ def thing(wire: bytes) -> Signed:
     return Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX)
 
 
-def _check_statement(signed: Signed) -> None:
-    form = FORMATS.get(signed.format)
+def records_in(wires: Iterable[bytes]) -> list[Signed]:
+    """The things of a file that may need further signatures: heartbeats and fork proofs never do.
+
+    Raises:
+        FormatError: a thing cannot be read.
+    """
+    read = [thing(wire) for wire in wires if read_fork(wire) is None]
+    return [signed for signed in read if signed.format != HEARTBEAT.name]
+
+
+_READABLE: Final[dict[str, Format[Any]]] = {**FORMATS, CHECKPOINT.name: CHECKPOINT}
+
+
+def check_statement(signed: Signed) -> None:
+    """Return if this is a well-formed record, root, checkpoint, node record or lock. Raises: FormatError."""
+    form = _READABLE.get(signed.format)
     if form is None or form in {CENTRE_REQUEST, AGENCY_REQUEST}:
         raise not_a_record(signed.format)
-    check(form.decode(signed.statement))
+    value = form.decode(signed.statement)
+    if isinstance(value, Checkpoint):
+        check_checkpoint(value)
+    else:
+        check(value)
 
 
 def merged(known: Signed | None, other: Signed) -> Signed:
@@ -75,7 +97,7 @@ def endorse(things: Sequence[bytes], signers: Sequence[Signer], now_ms: int) -> 
         NotNow: `directory_no_root`.
         FormatError: a thing cannot be read.
     """
-    all_signed = [thing(wire) for wire in things]
+    all_signed = records_in(things)
     roots = [signed for signed in all_signed if signed.format == ROOT.name]
     if not roots:
         raise NotNow("directory_no_root")
@@ -91,58 +113,115 @@ def endorse(things: Sequence[bytes], signers: Sequence[Signer], now_ms: int) -> 
         terms=Terms(joining_ms=0, as_of_ms=now_ms),
     )
     records.stage(result.changes)
-    view = DirectoryView(records)
-    complete = [sign_where_asked(signed, signers, view) for signed in all_signed]
+    complete = sign_where_asked(all_signed, signers, DirectoryView(records))
     return [Endorsed(after, after != before) for before, after in zip(all_signed, complete, strict=True)]
 
 
-def sign_where_asked(signed: Signed, signers: Iterable[Signer], view: DirectoryView) -> Signed:
-    """The thing with the signatures of those signers whom the rules ask for one. Raises: FormatError."""
-    _check_statement(signed)
-    asked = wanted_keys(signed, view)
+def sign_where_asked(
+    things: Sequence[Signed],
+    signers: Iterable[Signer],
+    view: DirectoryView,
+    *,
+    verifier: Verifier | None = None,
+    may_sign: Callable[[Signed], bool] = lambda _: True,
+) -> list[Signed]:
+    """The things, in the same order, with the signatures of those signers whom the rules ask for one.
+
+    One signature of a key covers all things of one format. `may_sign`: what must not be signed here
+    whatever the rules ask for. Raises: FormatError.
+    """
+    verifier = verifier if verifier is not None else Verifier()
+    for signed in things:
+        check_statement(signed)
+    asked = [wanted_keys(signed, view, verifier) if may_sign(signed) else frozenset() for signed in things]
+    complete = list(things)
     for signer in signers:
-        if signer.public.key_id in asked and not signed.has_signature_of(signer.public.key_id):
-            signed = countersign(signed, signer)
-    return signed
+        key_id = signer.public.key_id
+        places = [n for n, keys in enumerate(asked) if key_id in keys and not complete[n].has_signature_of(key_id)]
+        for n, signed in zip(places, countersigned([complete[n] for n in places], signer), strict=True):
+            complete[n] = signed
+    return complete
 
 
-def wanted_keys(signed: Signed, view: DirectoryView) -> set[bytes]:
+def countersigned(things: Sequence[Signed], signer: Signer) -> list[Signed]:
+    """The same things, each with a further signature: one over all of a format.
+
+    Raises:
+        FormatError: `format_field` (sixteen other keys have signed one of them already).
+    """
+    complete = list(things)
+    for form in dict.fromkeys(signed.format for signed in things):
+        places = [n for n, signed in enumerate(things) if signed.format == form]
+        batch = sign_batch(form, [things[n].statement for n in places], signer)
+        for n, further in zip(places, batch, strict=True):
+            complete[n] = merged(things[n], further)
+            if not complete[n].has_signature_of(signer.public.key_id):
+                raise FormatError("format_field", field="signatures", reason="1 to 16 signatures")
+    return complete
+
+
+def signed_together(statements: Sequence[tuple[str, bytes]], signers: Sequence[Signer]) -> list[Signed]:
+    """Things of these formats and statements in the same order, signed by each of these (at least one)."""
+    first, *others = signers
+    made: list[Signed | None] = [None] * len(statements)
+    for form in dict.fromkeys(name for name, _ in statements):
+        places = [n for n, (name, _) in enumerate(statements) if name == form]
+        batch = sign_batch(form, [statements[n][1] for n in places], first)
+        for n, signed in zip(places, batch, strict=True):
+            made[n] = signed
+    complete = [signed for signed in made if signed is not None]
+    for signer in others:
+        complete = countersigned(complete, signer)
+    return complete
+
+
+def wanted_keys(signed: Signed, view: DirectoryView, verifier: Verifier) -> frozenset[bytes]:
     """The key ids whose signatures are still asked for on this thing.
 
     None unless one of the registrar's own keys has signed it already: anybody can write a file
-    that names a registrar, and its keys must not turn that into a record.
+    that names a registrar, and its keys must not turn that into a record. None either for what
+    counts already, or counted once.
     """
-    value = FORMATS[signed.format].decode(signed.statement)
+    value = _READABLE[signed.format].decode(signed.statement)
     try:
         if isinstance(value, Root):
-            return _root_ids(signed, value, view)
-        if isinstance(value, CentreRecord | AgencyRecord):
-            return _registrar_ids(signed, value, view) | _endorser_ids(value, view)
+            return _root_ids(signed, value, view, verifier)
+        if isinstance(value, Checkpoint):
+            return _registrar_ids(signed, value, view, verifier)
+        if isinstance(value, CentreRecord | AgencyRecord) and not _is_settled(signed, value, view):
+            return _registrar_ids(signed, value, view, verifier) | _endorser_ids(value, view)
     except TrucError:  # nobody whom we know has begun it, or what it needs is not known yet
-        return set()
-    return set()
+        return frozenset()
+    return frozenset()
 
 
-def _root_ids(signed: Signed, value: Root, view: DirectoryView) -> set[bytes]:
+def _is_settled(signed: Signed, value: Numbered, view: DirectoryView) -> bool:
+    row = view.pending(subject_of(value), value.code)
+    return view.was_accepted(signed.digest) and (row is None or row.digest != signed.digest)
+
+
+def _root_ids(signed: Signed, value: Root, view: DirectoryView, verifier: Verifier) -> frozenset[bytes]:
     versions = view.root_versions()
     if not versions:
         raise NotNow("directory_no_root")
     present = role_keys(versions[0].value, ROLE_ROOT, value.created_ms)
-    signers_of(signed, present, Verifier(), needed=1)
-    return {*present, *role_keys(value, ROLE_ROOT, value.created_ms)}
+    signers_of(signed, present, verifier, needed=1)
+    return frozenset({*present, *role_keys(value, ROLE_ROOT, value.created_ms)})
 
 
-def _registrar_ids(signed: Signed, value: Numbered, view: DirectoryView) -> set[bytes]:
+def _registrar_ids(
+    signed: Signed, value: Numbered | Checkpoint, view: DirectoryView, verifier: Verifier
+) -> frozenset[bytes]:
     role = find_registrar(view, value.registrar, value.created_ms)
-    begun = signers_of(signed, role.keys.keys, Verifier(), needed=1)
-    return set(role.keys.keys) if len(begun) < role.threshold else set()
+    begun = signers_of(signed, role.keys.keys, verifier, needed=1)
+    return frozenset(role.keys.keys) if len(begun) < role.threshold else frozenset()
 
 
-def _endorser_ids(value: Numbered, view: DirectoryView) -> set[bytes]:
+def _endorser_ids(value: Numbered, view: DirectoryView) -> frozenset[bytes]:
     if isinstance(value, CentreRecord):
         centre = view.find_centre(value.code)
         found = centre_endorsers(centre.value, value) if centre is not None else None
     else:
         agency = view.find_agency(value.code)
         found = agency_endorsers(view, agency.value, value) if agency is not None else None
-    return set() if found is None else set(found.keys)
+    return frozenset() if found is None else frozenset(found.keys)

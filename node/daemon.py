@@ -20,6 +20,7 @@ from node.committer import Committer
 from node.conduct import Conducts
 from node.counting import Counting
 from node.directory import Directory, make_node_record
+from node.directory_room import DirectoryRoom
 from node.environment import Environment
 from node.frames import FrameMaker
 from node.housekeeping import Housekeeping
@@ -48,7 +49,7 @@ from protocol.exchange import Hello
 from protocol.limits import DAY_MS, EXPIRY_DEFAULT_MS
 from protocol.record import Put
 from protocol.signing import Verifier
-from protocol.step import Here, PeerUp, Recorded, Settings, Step, View
+from protocol.step import Here, PeerUp, Settings, Step, View
 from storage.store import Store
 
 SOFTWARE: Final = "truc"
@@ -74,6 +75,8 @@ class NodeSettings:
     ping_s: float = 20
     dead_s: float = 60
     backoff_max_s: float = 300
+    stop_when_old: bool = False
+    """Take no new documents while a registrar's log that matters here is old."""
 
 
 class Fatal:
@@ -123,7 +126,9 @@ class Node:
         self._node_record_ms = 0
         self._disk = (-DISK_EVERY_MS, False)
         self._twins: set[str] = set()
-        self.directory: Final = Directory(store.view, anchor=settings.anchor, verifier=self.verifier)
+        self.directory: Final = Directory(
+            store.view, anchor=settings.anchor, verifier=self.verifier, own_centre=settings.centre
+        )
         self.pump: Final = Pump(view=View(records=store.view, directory=self.directory), here=self.here, log=log)
         self.pump.committer = self._make_committer()
         self.sender: Final = Sender(self.pump, self.host_of, settings.window)
@@ -132,7 +137,14 @@ class Node:
         self.links: Final = Links()
         bar_max_ms = int(settings.backoff_max_s * 1000)
         self.conducts: Final = Conducts(environment, own=settings.centre, bar_max_ms=bar_max_ms)
-        self._frames: Final = FrameMaker(store=store, view=self.pump.view, here=self.here, node_record=self.node_record)
+        self.room: Final = self._make_room(transport)
+        self._frames: Final = FrameMaker(
+            store=store,
+            view=self.pump.view,
+            here=self.here,
+            node_record=self.node_record,
+            heads=self.room.index.digest,
+        )
         self.puller: Final = Puller(
             pump=self.pump, store=store, transport=transport, environment=environment, metrics=metrics, log=log
         )
@@ -157,6 +169,22 @@ class Node:
             on_failure=self._commit_failed,
         )
 
+    def _make_room(self, transport: Transport) -> DirectoryRoom:
+        return DirectoryRoom(
+            pump=self.pump,
+            directory=self.directory,
+            store=self.store,
+            transport=transport,
+            scheduler=self.scheduler,
+            clock=self.clock,
+            conducts=self.conducts,
+            environment=self.environment,
+            metrics=self.metrics,
+            log=self.log,
+            centre=self.settings.centre,
+            stop_when_old=self.settings.stop_when_old,
+        )
+
     def _make_peers(self, transport: Transport) -> Peers:
         return Peers(
             own=self.settings.centre,
@@ -166,6 +194,7 @@ class Node:
             body_server=BodyServer(
                 pump=self.pump, store=self.store, environment=self.environment, metrics=self.metrics, log=self.log
             ),
+            directory_server=self.room.server,
             sender=self.sender,
             returner=self.returner,
             environment=self.environment,
@@ -199,7 +228,14 @@ class Node:
             expiry_default_days=self.settings.expiry_default_days,
         )
         boxes = Boxes(pump=self.pump, store=self.store, reader=reader)
-        return Services(pump=self.pump, intake=intake, boxes=boxes, directory=self.directory)
+        return Services(
+            pump=self.pump,
+            intake=intake,
+            boxes=boxes,
+            directory=self.directory,
+            door=self.room.door,
+            require_fresh=self.room.freshness.require,
+        )
 
     def _bind(self) -> None:
         """Where the pump's effects go."""
@@ -252,6 +288,7 @@ class Node:
             if record.state is not RecordState.CLOSED:
                 admitted[record.code] = (record.peer_id, self._addresses_of(record.code))
         self.peers.admit(admitted)
+        self.room.keep(admitted)
 
     def _addresses_of(self, centre: str) -> tuple[str, ...]:
         known = self.directory.node_record(centre)
@@ -278,7 +315,13 @@ class Node:
             signer=self.keyring.centre,
         )
         self._node_record, self._node_record_ms = signed.to_wire(), now_ms
+        self.room.door.tell(self.settings.centre, self._node_record)
+        self.scheduler.at("node record", now_ms + DAY_MS, self._renew_node_record)
         return self._node_record
+
+    def _renew_node_record(self) -> None:
+        """The day is over; peers hear of the new one by comparing directories."""
+        self.node_record()
 
     def _notice_directory(self, step: Step) -> None:
         changed = [change.record for change in step.changes if isinstance(change, Put)]
@@ -294,12 +337,10 @@ class Node:
             self.pump.put(
                 PeerUp(centre=hello.centre, incarnation=hello.incarnation, given=hello.given, held=hello.held)
             )
-            if hello.node_record and hello.centre != self.settings.centre:
-                told = self.directory.take([hello.node_record], self.environment.now_ms())
-                if told.changes:
-                    self.pump.put(Recorded(changes=tuple(told.changes), why="node record"))
         except StoreError as error:
             self.log.info("not_taken", centre=hello.centre, code=error.code)
+        if hello.node_record and hello.centre != self.settings.centre:
+            self.room.door.tell(hello.centre, hello.node_record)
 
     def twin_seen(self, centre: str) -> None:
         """A peer says that another store answers to our name."""
@@ -312,6 +353,7 @@ class Node:
     def _hear_time(self, centre: str, time_ms: int) -> None:
         if centre != self.settings.centre:
             self.clock.hear(centre, time_ms)
+            self.room.days.time_heard()
 
     def _make_link(self, centre: str, stream: ByteStream, on_up: Callable[[Link, Hello], None]) -> Link:
         return Link(
@@ -329,6 +371,8 @@ class Node:
             on_holding=self.sender.holding,
             on_dropped=self.sender.dropped,
             on_time=self._hear_time,
+            heads=self.room.index.digest,
+            on_heads=self.room.sync.heard,
             on_skipped=self.returner.again,
             conduct=self.conducts.of(centre),
         )
@@ -369,6 +413,7 @@ async def run_node(
         await start(nursery, node.returner.run)
         await start(nursery, node.uploads.run)
         await start(nursery, node.housekeeping.run)
+        await start(nursery, node.room.run)
         nursery.start_soon(node.fatal.watch)
         await start(nursery, node.peers.run)
         node.take_up_directory()

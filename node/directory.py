@@ -9,13 +9,13 @@ Gossip and reconciliation call the same `take`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Final
 
 from protocol.court import Court
 from protocol.directory import NODE, NodeRecord, check
 from protocol.directory_file import read_file
-from protocol.directory_import import Imported, Terms, import_things
+from protocol.directory_import import Imported, Terms, import_steps, import_things
 from protocol.directory_pending import Due, due_changes
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.entitlement import Purpose, begins_ms
@@ -108,6 +108,20 @@ class Directory(DirectoryView):
     def take(self, things: Iterable[bytes], now_ms: int, *, clock_trusted: bool = True) -> Imported:
         """Judge signed things (wire bytes, any order); commit the result's `changes` in one step."""
         return import_things(
+            things,
+            self.records,
+            anchor=self.anchor,
+            verifier=self.verifier,
+            now_ms=now_ms,
+            cache=self.cache,
+            terms=Terms(clock_trusted=clock_trusted, own_centre=self.own_centre),
+        )
+
+    def take_steps(
+        self, things: Iterable[bytes], now_ms: int, *, clock_trusted: bool
+    ) -> Generator[None, None, Imported]:
+        """As `take`, with a pause after each thing; nothing of the directory may change meanwhile."""
+        return import_steps(
             things,
             self.records,
             anchor=self.anchor,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol import limits
-from protocol.exchange import VERSION, Ack, Frame, Hello, Holding, NotNow, Offer, Returned
+from protocol.exchange import VERSION, Ack, Frame, Hello, Holding, NotNow, Offer, Returned, heads_extension
 from protocol.records import Document, Outgoing, SealedHeader, Thing
 from protocol.sealing import stanza_info, vault_open, wrap_stanza
 from protocol.sending import content_key_context
@@ -22,12 +22,22 @@ from storage.store import Store
 class FrameMaker:
     """Reads records and bodies; keeps nothing."""
 
-    def __init__(self, *, store: Store, view: View, here: Callable[[], Here], node_record: Callable[[], bytes]) -> None:
-        """`node_record` gives the wire bytes of this node's newest record, empty when it has none."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        view: View,
+        here: Callable[[], Here],
+        node_record: Callable[[], bytes],
+        heads: Callable[[], bytes] = bytes,
+    ) -> None:
+        """`node_record` gives the wire bytes of this node's newest record, empty when it has none;
+        `heads` the digest of its directory's heads, empty while there is none."""
         self._store: Final = store
         self._view: Final = view
         self._here: Final = here
         self._node_record: Final = node_record
+        self._heads: Final = heads
 
     def frame(self, send: Send) -> Frame | None:
         """The frame for a send, or None when there is nothing to say any more.
@@ -63,6 +73,7 @@ class FrameMaker:
             time_ms=here.now_ms,
             clock_quality=here.clock_quality,
             node_record=self._node_record(),
+            extensions=heads_extension(self._heads()),
         )
 
     def _offer(self, consignment: bytes) -> Offer | None:

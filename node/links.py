@@ -39,6 +39,8 @@ from protocol.exchange import (
     Returned,
     Session,
     frame_bytes,
+    heads_extension,
+    heads_in,
     unread_subject,
 )
 from protocol.limits import KIB
@@ -99,12 +101,15 @@ class Link:
         on_holding: Callable[[str, bytes], bool],
         on_dropped: Callable[[str, bytes], None],
         on_time: Callable[[str, int], None],
+        heads: Callable[[], bytes],
+        on_heads: Callable[[str, bytes], None],
         on_skipped: Callable[[str], None],
         conduct: Conduct,
     ) -> None:
         """`on_up` is told of the peer's hello, `on_holding` of offers whose bodies are pulled (it
         says whether they leave the window), `on_dropped` of offers that made no frame, `on_time` of what
-        time it is there, `on_skipped` that there is room again for receipts that had none."""
+        time it is there, `on_heads` of the digest of its directory's heads (`heads` gives ours),
+        `on_skipped` that there is room again for receipts that had none."""
         self.centre: Final = centre
         self.heard_ms = environment.monotonic_ms()
         self._stream: Final = stream
@@ -119,6 +124,9 @@ class Link:
         self._on_holding: Final = on_holding
         self._on_dropped: Final = on_dropped
         self._on_time: Final = on_time
+        self._heads: Final = heads
+        self._on_heads: Final = on_heads
+        self._heads_said = b""
         self._on_skipped: Final = on_skipped
         self._conduct: Final = conduct
         self._session: Final = Session(centre)
@@ -295,6 +303,7 @@ class Link:
                 self.hello = frame
                 self._on_time(self.centre, frame.time_ms)
                 self._on_up(self, frame)
+                self._on_heads(self.centre, heads_in(frame))
             case Offer() | Returned() | Ack() | NotNow():
                 self._hand_over(frame)
             case Holding():
@@ -302,10 +311,11 @@ class Link:
                     self._answered(frame.consignment)
             case Ping():
                 self._on_time(self.centre, frame.time_ms)
-                here = self._pump.here()
-                self._say(Pong(echo_ms=frame.time_ms, time_ms=here.now_ms, clock_quality=here.clock_quality))
+                self._say(self._pong(frame))
+                self._on_heads(self.centre, heads_in(frame))
             case Pong():
                 self._on_time(self.centre, frame.time_ms)
+                self._on_heads(self.centre, heads_in(frame))
             case Bye():
                 self.told_twin = frame.code == "twin"
                 self.end(frame.code)
@@ -348,6 +358,16 @@ class Link:
             return
         self._say(NotNow(subject=subject, code=code, retry_ms=retry_ms))
 
+    def _pong(self, ping: Ping) -> Pong:
+        here, heads = self._pump.here(), self._heads()
+        self._heads_said = heads
+        return Pong(
+            echo_ms=ping.time_ms,
+            time_ms=here.now_ms,
+            clock_quality=here.clock_quality,
+            extensions=heads_extension(heads),
+        )
+
     def _say(self, frame: Pong | NotNow) -> None:
         """Answer at once; a peer that asks before our hello is out gets none, for hello comes first."""
         if self._greeted:
@@ -371,15 +391,19 @@ class Link:
     # --- watching -----------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Ping a quiet peer; give up one that stays silent (there is no dead-peer detection below us)."""
+        """Ping a quiet peer, and one that has not heard of our directory as it is now; give up one that
+        stays silent (there is no dead-peer detection below us)."""
         while True:
             await trio.sleep(self._ping_s)  # a deadline, not a poll: nothing is looked at in between
             silent_s = (self._environment.monotonic_ms() - self.heard_ms) / 1000
             if silent_s >= self._dead_s:
                 raise NetworkError("peer_silent", centre=self.centre, seconds=int(silent_s))
-            if silent_s >= self._ping_s / 2 and self.is_up:
+            heads = self._heads()
+            if self.is_up and (silent_s >= self._ping_s / 2 or heads != self._heads_said):
+                self._heads_said = heads
                 here = self._pump.here()
-                self._words.append(Ping(time_ms=here.now_ms, clock_quality=here.clock_quality))
+                extensions = heads_extension(heads)
+                self._words.append(Ping(time_ms=here.now_ms, clock_quality=here.clock_quality, extensions=extensions))
                 self._wake.set()
 
 

@@ -41,6 +41,7 @@ PEER_EVENTS: Final = frozenset(
     {
         *("alarm", "link_refused", "link_failed", "stream_over", "stream_failed", "peer_up", "peer_down"),
         *("pull_failed", "frame_not_made", "not_taken"),
+        *("directory_compared", "directory_not_compared", "session_failed"),
         *("connected", "disconnected", "connection_lost", "arrival_failed"),
     }
 )

@@ -233,6 +233,7 @@ def settings_of(config: Config) -> NodeSettings:
         expiry_default_days=config.delivery.expiry_default_days,
         window=Window(config.delivery.window_offers, config.delivery.window_bytes),
         backoff_max_s=config.delivery.backoff_max_seconds,
+        stop_when_old=config.directory.stop_when_old,
     )
 
 

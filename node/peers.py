@@ -18,6 +18,7 @@ import trio
 
 from node.body_server import BodyServer
 from node.conduct import Conducts
+from node.directory_server import DirectoryServer
 from node.environment import Environment
 from node.link_table import Links
 from node.links import Link
@@ -28,7 +29,7 @@ from node.returner import Returner
 from node.sender import Sender
 from node.tasks import Ready, start
 from node.transport import ByteStream, Refused, Transport
-from protocol import body_exchange, exchange
+from protocol import body_exchange, exchange, reconcile_frames
 from protocol.errors import FormatError, NetworkError, TrucError
 from protocol.exchange import Hello
 
@@ -74,6 +75,7 @@ class Peers:
         links: Links,
         make_link: MakeLink,
         body_server: BodyServer,
+        directory_server: DirectoryServer,
         sender: Sender,
         returner: Returner,
         environment: Environment,
@@ -91,6 +93,7 @@ class Peers:
         self._links: Final = links
         self._make_link: Final = make_link
         self._body_server: Final = body_server
+        self._directory_server: Final = directory_server
         self._sender: Final = sender
         self._returner: Final = returner
         self._environment: Final = environment
@@ -258,6 +261,8 @@ class Peers:
                 await self._live(centre, stream)
             elif protocol == body_exchange.PROTOCOL and not conduct.barred_ms:
                 await self._body_server.serve(centre, stream)
+            elif protocol == reconcile_frames.PROTOCOL and not conduct.barred_ms:
+                await self._directory_server.serve(centre, stream)
             else:
                 await stream.reset()
         except TrucError as error:

@@ -1,11 +1,13 @@
 """One task that sleeps to the least durable deadline and hands over what has fallen due.
 
 Obeys DESIGN §4 ("one scheduler task sleeps to the least deadline"). What is due stands in the
-`Deadline` index; what it means is decided in `protocol/retention.py`.
+`Deadline` index; what it means is decided in `protocol/retention.py`. What follows from records
+that are no deadlines of a consignment asks to be called (`at`): it is asked for again after a start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -33,6 +35,7 @@ class Scheduler:
         self._environment: Final = environment
         self._earlier = trio.Event()
         self._next_ms = 0
+        self._calls: dict[str, tuple[int, Callable[[], None]]] = {}
         pump.after_batch.append(self._notice)
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -46,11 +49,25 @@ class Scheduler:
             else:
                 await self._sleep()
 
+    def at(self, name: str, at_ms: int, call: Callable[[], None]) -> None:
+        """Call this at that moment (wall clock), on the loop; in the place of what had this name."""
+        self._calls[name] = (at_ms, call)
+        if at_ms < self._next_ms:
+            self._earlier.set()
+
+    def _call(self, now_ms: int) -> None:
+        """What others wanted to be called for by now."""
+        due = [name for name, (at_ms, _) in self._calls.items() if at_ms <= now_ms]
+        for name in due:
+            self._calls.pop(name)[1]()
+
     def _due(self) -> tuple[tuple[int, int, bytes], ...]:
         records, now_ms = self._pump.view.records, self._environment.now_ms()
+        self._call(now_ms)
         first = records.scan(Deadline, limit=1)
-        self._next_ms = first[0].at_ms if first else 2**63
-        if self._next_ms > now_ms:
+        least_ms = first[0].at_ms if first else 2**63
+        self._next_ms = min((least_ms, *(at_ms for at_ms, _ in self._calls.values())))
+        if least_ms > now_ms:
             return ()  # asked with almost every document: nothing else is read
         found = records.scan(Deadline, limit=DUE_MAX)
         return tuple((entry.at_ms, entry.what, entry.subject) for entry in found if entry.at_ms <= now_ms)

@@ -7,13 +7,14 @@ is durable; and raises only errors of the catalogue.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from node.boxes import Boxes
 from node.committer import Ticket
 from node.directory import Directory
+from node.directory_door import Door
 from node.intake import Intake, Submission, check_key
 from node.pump import Pump
 from protocol.acting import ReceiptMade
@@ -22,7 +23,7 @@ from protocol.draft import Draft
 from protocol.encoding import lp
 from protocol.errors import RequestError, TrucError
 from protocol.sending import DocumentAccepted
-from protocol.step import Answered, Caller, Collected, Input, Recorded
+from protocol.step import Answered, Caller, Collected, Input
 
 ACTIONS_MAX: Final = 1_000
 """Collects and answers in one batch of actions."""
@@ -46,14 +47,27 @@ COLLECT: Final = 100
 class Services:
     """Bound together in `daemon.py`."""
 
-    def __init__(self, *, pump: Pump, intake: Intake, boxes: Boxes, directory: Directory) -> None:
+    def __init__(
+        self,
+        *,
+        pump: Pump,
+        intake: Intake,
+        boxes: Boxes,
+        directory: Directory,
+        door: Door,
+        require_fresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`require_fresh` raises `directory_old` where the operator chose to stop for that."""
         self._pump: Final = pump
         self._intake: Final = intake
         self.boxes: Final = boxes
         self.directory: Final = directory
+        self._door: Final = door
+        self._require_fresh: Final = require_fresh
 
     async def submit(self, caller: Caller, key: str, submission: Submission) -> DocumentAccepted:
-        """Own a document. Raises: as `Intake.submit`."""
+        """Own a document. Raises: as `Intake.submit`, and ConfigurationError: `directory_old`."""
+        self._require_fresh()
         return await self._intake.submit(caller, key, submission)
 
     async def collect(self, caller: Caller, consignment: bytes) -> ReceiptMade:
@@ -91,7 +105,7 @@ class Services:
         except TrucError as error:
             return error
 
-    async def take_directory(self, caller: Caller, file: bytes, now_ms: int) -> Imported:
+    async def take_directory(self, caller: Caller, file: bytes) -> Imported:
         """Load signed directory things; what is believed is committed, the rest listed with reasons.
 
         Raises:
@@ -100,11 +114,13 @@ class Services:
         """
         if "admin" not in caller.rights:
             raise RequestError("right_missing", right="admin")
-        imported = self.directory.take_file(file, now_ms)
-        draft = Draft(self._pump.view, self._pump.here())
-        draft.audit(caller, "directory import", "", f"{len(imported.accepted)} accepted")
-        await self._pump.ask(Recorded(changes=(*imported.changes, *draft.step().changes), why="directory"))
-        return imported
+
+        def audit(imported: Imported) -> Sequence[Any]:
+            draft = Draft(self._pump.view, self._pump.here())
+            draft.audit(caller, "directory import", "", f"{len(imported.accepted)} accepted")
+            return draft.step().changes
+
+        return await self._door.take_file(file, more=audit)
 
 
 async def _outcome(ticket: Ticket | TrucError) -> ReceiptMade | TrucError:

@@ -5,11 +5,12 @@ The stub files in our environment lack trio's own name for the type of `task_sta
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 import trio
 
+R = TypeVar("R")
 T = TypeVar("T", contravariant=True)
 
 
@@ -29,6 +30,20 @@ Ready: TypeAlias = TaskStatus[None]
 async def start(nursery: trio.Nursery, task: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     """Start a task and wait until it is ready; what it calls `started` with."""
     return await nursery.start(task, *args)
+
+
+async def in_slices(steps: Generator[None, None, R], at_once: int) -> R:
+    """Run work that yields after each small piece, so many pieces between two pauses; its result."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        count += 1
+        if count % at_once == 0:
+            await trio.lowlevel.checkpoint()
 
 
 class Bell:

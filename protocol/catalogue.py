@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from protocol.catalogue_api import ROWS as _API
+from protocol.catalogue_authority import ROWS as _AUTHORITY
 from protocol.catalogue_delivery import ROWS as _DELIVERY
 from protocol.catalogue_directory import ROWS as _RECONCILIATION
 from protocol.catalogue_entry import Entry
@@ -563,6 +564,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
     for entry in (
         *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
         *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API, *_RECONCILIATION,
+        *_AUTHORITY,
     )
 }
 

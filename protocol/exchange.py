@@ -22,6 +22,12 @@ PROTOCOL: Final = "/truc/exchange/1.0.0"
 VERSION: Final = 1
 """The newest version of the exchange that this code speaks; it also reads VERSION - 1."""
 
+HEADS_BYTES: Final = 32
+HEADS_EXTENSION: Final = 128
+"""Where hello, ping and pong carry the speaker's heads digest (`spec/reconcile.md` §1). An extension,
+because a release that does not know it carries unknown keys from 128 on and goes on; an unknown key
+below 128 would end its session, and count as a broken rule."""
+
 CLOSED_BEFORE_HELLO_BYTES_MAX: Final = 16 * 1024
 """Nothing but a hello (with a node record) may come first, and it fits well into this."""
 
@@ -160,6 +166,17 @@ def frame_bytes(frame: Frame) -> bytes:
 def unread_subject(octets: bytes) -> bytes:
     """What an answer names when what was offered or returned cannot be read: the bytes themselves."""
     return sha256(octets).digest()
+
+
+def heads_extension(heads: bytes) -> dict[int, Any]:
+    """Extensions that carry this heads digest; none while there is none to tell."""
+    return {HEADS_EXTENSION: heads} if heads else {}
+
+
+def heads_in(frame: Hello | Ping | Pong) -> bytes:
+    """The heads digest that a frame carries; empty if it carries none that we understand."""
+    found = frame.extensions.get(HEADS_EXTENSION)
+    return found if isinstance(found, bytes) and len(found) == HEADS_BYTES else b""
 
 
 class Phase(Enum):

@@ -119,6 +119,8 @@ class Over:
     """Things that came."""
     untaken: int
     """Those of them that were not believed, for whatever reason."""
+    skipped: int = 0
+    """Logs that differ, and of which nothing new could be believed now (`Known.takes`)."""
 
 
 Event = Ask | Things | Over
@@ -138,9 +140,12 @@ class Asker:
         self._decoder: Final = Decoder(RECONCILE_FRAME_BYTES_MAX)
         self._answers: deque[Answer] = deque()
         self._steps: Final = self._session()
+        self.frames = 0
+        """Frames of answers that came: deadlines run from one to the next."""
         self._judging = False
         self._over = False
         self._settled = True
+        self._skipped = 0
         self._bytes = self._questions = self._things = self._untaken = self._junk = self._kept_back = 0
 
     # --- the driver's side ----------------------------------------------------------------
@@ -165,7 +170,9 @@ class Asker:
         if self._bytes > RECONCILE_BYTES_MAX:
             raise self._failed(NetworkError("peer_endless", what="bytes", limit=RECONCILE_BYTES_MAX))
         try:
-            self._answers += [read_answer(number, body) for number, body in self._decoder.feed(data)]
+            frames = self._decoder.feed(data)
+            self.frames += len(frames)
+            self._answers += [read_answer(number, body) for number, body in frames]
         except FormatError as error:
             raise self._failed(error) from error
         return self._run(self._answers.popleft()) if self._answers else []
@@ -224,7 +231,7 @@ class Asker:
         self._over = True
         if self._answers:
             raise NetworkError("reconcile_order")
-        return Over(settled=self._settled, things=self._things, untaken=self._untaken)
+        return Over(settled=self._settled, things=self._things, untaken=self._untaken, skipped=self._skipped)
 
     def _failed(self, error: TrucError) -> TrucError:
         self._over = True
@@ -287,6 +294,7 @@ class Asker:
                 break
             first = yield from self._numbers(head, *gap)
         else:
+            self._skipped += 1
             return
         if head.checkpoint != EMPTY:
             yield from self._fetch([head.checkpoint], promised=True)

@@ -102,7 +102,8 @@ def judge_fork(first: Signed, second: Signed, court: Court) -> DirectoryFork:
     Raises:
         FormatError: `directory_format` (a thing without a number), `format_field` (not two things
             under one number), or a statement cannot be read.
-        NotNow, TrustError: as `entitlement.registrar` and `registrar_signers`.
+        NotNow, TrustError: as `entitlement.registrar` and `registrar_signers`; `directory_generation`
+            (the parent has not opened it: nobody may say there what nobody may say yet).
     """
     values = [_logged(signed) for signed in (first, second)]
     places = {(value.registrar, value.generation, value.number) for value in values}
@@ -111,6 +112,10 @@ def judge_fork(first: Signed, second: Signed, court: Court) -> DirectoryFork:
     for signed, value in zip((first, second), values, strict=True):
         by = registrar(court.lookup, value.registrar, value.created_ms)
         registrar_signers(signed, by, value.created_ms, court)
+        if value.generation > by.generation:
+            raise TrustError(
+                "directory_generation", found=value.generation, open=by.generation, registrar=by.name, code=""
+            )
     known = court.lookup.fork(values[0].registrar, values[0].generation)
     return known if known is not None else fork_record(first, second, values[0])
 

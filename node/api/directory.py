@@ -140,7 +140,7 @@ async def take(request: Request, here: Here, who: Who) -> JSONResponse:
     require_right(who, "admin")
     require_raw(request)
     file = await read_whole(request, FILE_BYTES_MAX)
-    imported = await here.node.services.take_directory(who, file, here.node.environment.now_ms())
+    imported = await here.node.services.take_directory(who, file)
     return JSONResponse(_imported(imported))
 
 

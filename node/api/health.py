@@ -68,6 +68,8 @@ def reasons_of(here: Context) -> list[TrucError]:
         reasons.append(ConfigurationError("not_joined"))
     elif not node.access.hosted():
         reasons.append(ConfigurationError("nothing_hosted"))
+    if node.room.freshness.stops and (old := node.room.freshness.trouble()) is not None:
+        reasons.append(old)
     try:
         node.store.bodies.require_space(0)
     except StoreError as error:
@@ -80,6 +82,9 @@ def warnings_of(here: Context) -> list[TrucError]:
     warnings = [trouble for watch in here.watches if (trouble := watch()) is not None]
     if here.node.clock.quality == CLOCK_UNKNOWN:
         warnings.append(ConfigurationError("clock_unsynchronised"))
+    freshness = here.node.room.freshness
+    if not freshness.stops and (old := freshness.trouble()) is not None:
+        warnings.append(old)
     return warnings
 
 

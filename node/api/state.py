@@ -17,12 +17,18 @@ from node.api.context import Here
 from node.api.openapi import answers
 from node.api.views import lane_name
 from node.daemon import Node
+from node.directory_alarms import DirectoryAlarm
+from node.freshness import LogState
+from protocol.catalogue import text
 from protocol.records import Queued
 from protocol.step import Caller
 from protocol.textid import to_text
 
 router = APIRouter(prefix="/v1", tags=["node"])
 
+LOGS_MAX: Final = 200
+"""Registrars' logs that are shown; a node that knows more of them is asked with `truc directory`."""
+ALARMS_MAX: Final = 100
 QUEUES_MAX: Final = 100_000
 """Recipients times lanes; every agency of the country would fit four times."""
 
@@ -51,6 +57,41 @@ class CallerView(TypedDict):
     rights: list[str]
 
 
+class LogView(TypedDict):
+    """How far a registrar's log is known here. `tier`: `green` up to a day, `known` up to 30, else `old`;
+    `age_seconds` is null where no checkpoint is known to be complete."""
+
+    registrar: str
+    generation: int
+    number: int
+    age_seconds: int | None
+    tier: str
+
+
+class AlarmView(TypedDict):
+    """What somebody should look at, in both languages; `about` names the code, or registrar and generation."""
+
+    about: str
+    code: str
+    vi: str
+    en: str
+    since_ms: int
+
+
+class DirectoryStateView(TypedDict):
+    """How this node's directory is. `tier` is the worst of what matters to this node; `level` counts the
+    peers that know nothing which is not known here."""
+
+    ready: bool
+    heads: str
+    tier: str
+    logs: list[LogView]
+    heard_ms: int
+    peers_heard: int
+    peers_level: int
+    alarms: list[AlarmView]
+
+
 class NodeView(TypedDict):
     """This node."""
 
@@ -62,6 +103,7 @@ class NodeView(TypedDict):
     agencies: list[str]
     addresses: list[str]
     clock: ClockView
+    directory: DirectoryStateView
     store: StoreView
     queued: dict[str, int]
     peers_known: int
@@ -144,6 +186,7 @@ def _node(node: Node, who: Caller, started_ms: int) -> NodeView:
         "agencies": sorted(node.access.hosted()),
         "addresses": list(node.settings.addresses),
         "clock": {"quality": node.clock.quality, "trusted": node.clock.trusted},
+        "directory": _directory(node),
         "store": _store(node),
         "queued": _queued(node),
         "peers_known": len(known),
@@ -154,6 +197,41 @@ def _node(node: Node, who: Caller, started_ms: int) -> NodeView:
             "agencies": sorted(who.agencies),
             "rights": sorted(who.rights),
         },
+    }
+
+
+def _directory(node: Node) -> DirectoryStateView:
+    room = node.room
+    levels = room.sync.levels
+    return {
+        "ready": room.index.is_ready,
+        "heads": room.index.digest().hex(),
+        "tier": room.freshness.tier().name.lower(),
+        "logs": [_log(state) for state in room.freshness.states()[:LOGS_MAX]],
+        "heard_ms": room.days.heard_ms,
+        "peers_heard": len(levels),
+        "peers_level": sum(levels.values()),
+        "alarms": [_alarm(alarm) for alarm in room.alarms.all()[:ALARMS_MAX]],
+    }
+
+
+def _log(state: LogState) -> LogView:
+    return {
+        "registrar": state.registrar,
+        "generation": state.generation,
+        "number": state.number,
+        "age_seconds": None if state.age_ms is None else state.age_ms // 1000,
+        "tier": state.tier.name.lower(),
+    }
+
+
+def _alarm(alarm: DirectoryAlarm) -> AlarmView:
+    return {
+        "about": alarm.about,
+        "code": alarm.error.code,
+        "vi": text(alarm.error, "vi"),
+        "en": text(alarm.error, "en"),
+        "since_ms": alarm.since_ms,
     }
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from node.cli.desk import Desk
 from node.cli.files import reading
 from node.cli.grammar import Verb, Verbs
-from node.cli.tables import names_of, pairs, table
+from node.cli.lint import lint
+from node.cli.tables import names_of, pairs, plain, table
 
 
 @click.command(cls=Verb, name="node")
@@ -34,10 +36,24 @@ def node(desk: Desk) -> None:
             ("read-only", store["read_only"]),
             ("queued", [f"{desk.known(f'lane {lane}', lane)} {count}" for lane, count in found["queued"].items()]),
             ("peers", f"{found['peers_up']}/{found['peers_known']}"),
+            *_of_directory(desk, found.get("directory")),
             ("uptime", f"{found['uptime_seconds']} s"),
             ("rights", found["caller"]["rights"]),
         ],
     )
+    for alarm in found.get("directory", {}).get("alarms", ()):
+        desk.say("directory alarm", about=plain(alarm["about"]), text=plain(alarm[desk.language]))
+
+
+def _of_directory(desk: Desk, state: dict[str, Any] | None) -> list[tuple[str, object]]:
+    """How fresh it is, and how many peers know nothing more; nothing from a node of an older release."""
+    if state is None:
+        return []
+    tier = desk.known(f"directory {state['tier']}", state["tier"])
+    return [
+        ("directory", tier if state["ready"] else desk.word("directory being read")),
+        ("level peers", f"{state['peers_level']}/{state['peers_heard']}"),
+    ]
 
 
 @click.command(cls=Verb, name="peers")
@@ -56,6 +72,9 @@ def peers(desk: Desk) -> None:
 @click.group(cls=Verbs, name="directory")
 def directory() -> None:
     """Its words stand in the table of texts."""
+
+
+directory.add_command(lint)
 
 
 @directory.command(name="list")

@@ -27,10 +27,10 @@ from node.metrics import Metrics
 from node.peer_id import peer_id_of
 from node.tasks import Bell, Ready, start
 from node.transport import Accept, Refused
-from protocol import body_exchange, exchange
+from protocol import body_exchange, exchange, reconcile_frames
 from protocol.errors import NetworkError, TrucError
 
-PROTOCOLS: Final = (exchange.PROTOCOL, body_exchange.PROTOCOL)
+PROTOCOLS: Final = (exchange.PROTOCOL, body_exchange.PROTOCOL, reconcile_frames.PROTOCOL)
 DIAL_S: Final = 8.0
 """Connecting and the handshake; below what `peers.py` gives one address."""
 TAKE_UP_S: Final = 5.0

@@ -362,10 +362,13 @@ async def test_readiness_lists_every_reason(tmp_path: Path) -> None:
             "/v1/directory/import", content=node.tree.file, headers={"Content-Type": "application/octet-stream"}
         )
         assert "agency G22" in good(taken)["accepted"]
+        await node.node.room.index.built.wait()
         ready = good(await nobody.get("/readyz"))
         assert ready["ready"]
+        check_told(ready["warnings"][-1])
+        record("directory_old")
         if node.node.clock.quality == 0:
-            assert [warning["code"] for warning in ready["warnings"]] == ["clock_unsynchronised"]
+            assert [warning["code"] for warning in ready["warnings"]] == ["clock_unsynchronised", "directory_old"]
         node.node.clock._base_ms -= 3_600_000
         node.environment.ahead_ms += 3_600_000
         node.app.state.context.stop()
@@ -390,8 +393,9 @@ async def test_a_node_that_hosts_nobody_is_not_ready(tmp_path: Path) -> None:
 async def test_unsynchronised_clocks_are_a_warning(tmp_path: Path) -> None:
     async with api_node(tmp_path) as node, node.client() as nobody:
         node.node.clock._environment = Unsynchronised()  # type: ignore[assignment,misc]
+        await node.node.room.index.built.wait()
         ready = (await nobody.get("/readyz")).json()
-        assert [warning["code"] for warning in ready["warnings"]] == ["clock_unsynchronised"]
+        assert [warning["code"] for warning in ready["warnings"]] == ["clock_unsynchronised", "directory_old"]
         record("clock_unsynchronised")
 
 

@@ -52,6 +52,7 @@ class Changes:
         verdict: Verdict,
         *,
         struck: Counter[str],
+        one_import: bool = False,
     ) -> None:
         self._country: Final = country
         self._machines: Final = machines
@@ -59,6 +60,7 @@ class Changes:
         self._chance: Final = chance
         self._verdict: Final = verdict
         self._struck: Final = struck
+        self._one_import: Final = one_import
         self._open = 0
         self._plan: Sequence[tuple[float, Callable[[], None], str]] = ()
 
@@ -90,7 +92,8 @@ class Changes:
             for at, publish, rotated in self._plan:
                 await trio.sleep_until(at)
                 publish()
-                nursery.start_soon(self._carry, self._country.tree.file, rotated)
+                tree = self._country.tree
+                nursery.start_soon(self._carry, tree.file, tree.signed[-1].digest, rotated)
 
     # --- the registrar ------------------------------------------------------------------------
 
@@ -108,10 +111,12 @@ class Changes:
 
     # --- the operators ------------------------------------------------------------------------
 
-    async def _carry(self, file: bytes, rotated: str) -> None:
+    async def _carry(self, file: bytes, digest: bytes, rotated: str) -> None:
+        one = self._chance.choice(sorted(self._machines)) if self._one_import else ""
         async with trio.open_nursery() as nursery:
             for name, machine in self._machines.items():
-                nursery.start_soon(self._bring, machine, file, name == rotated)
+                bring = self._bring if one in {"", name} else self._hear
+                nursery.start_soon(bring, machine, file if bring == self._bring else digest, name == rotated)
         self._open -= 1
 
     async def _bring(self, machine: Machine, file: bytes, rotates: bool) -> None:
@@ -120,6 +125,19 @@ class Changes:
             await trio.sleep(AGAIN_SECONDS * (0.5 + self._chance.random()))
             await machine.alive.wait()
         self._verdict.note("imported", machine.name)
+        await self._known(machine, rotates)
+
+    async def _hear(self, machine: Machine, digest: bytes, rotates: bool) -> None:
+        """Nobody imports it here: other nodes tell it, durably."""
+        while machine.node is None or not machine.node.room.index.view.was_accepted(digest):
+            await trio.sleep(AGAIN_SECONDS)
+            await machine.alive.wait()
+        self._struck["heard_of_a_change"] += 1
+        self._verdict.note("heard", machine.name)
+        await self._known(machine, rotates)
+
+    async def _known(self, machine: Machine, rotates: bool) -> None:
+        """The machine's node knows the change; if its own keys rotated, it signs with the new one."""
         if rotates:
             await trio.sleep(self._chance.random() * TRAVEL_SECONDS)
             self._country.take_up(machine.name)
@@ -131,7 +149,7 @@ class Changes:
         if node is None:
             return False
         with trio.CancelScope() as scope, machine.calling(scope), suppress(StoreError):
-            result = await node.services.take_directory(OPERATOR, file, node.environment.now_ms())
+            result = await node.services.take_directory(OPERATOR, file)
             taken = True
             for rejected in result.rejected:
                 self._verdict.objects(Sentence.REFUSED, f"{machine.name} rejects {rejected.about}: {rejected.error}")

@@ -53,6 +53,7 @@ MUST_STRIKE: Final = frozenset(
         "upload_resumed",
         "refused",
         "keys_rotated",
+        "heard_of_a_change",
         "agency_locked",
         "agency_active",
         "agency_closed",

@@ -21,6 +21,8 @@ class Traits:
     """One node takes only small documents and refuses the others for good."""
     changes: bool = False
     """The directory changes meanwhile: keys rotate, agencies are locked, unlocked and closed."""
+    one_import: bool = False
+    """Such a change is imported at one node alone; the others hear of it from each other."""
     villain: bool = False
     """An admitted centre speaks badly."""
     flips: bool = False
@@ -38,6 +40,7 @@ class Traits:
             through_api=through_api,
             narrow=seed % 3 == 2,
             changes=seed % 3 == 1 and not absence,
+            one_import=seed % 6 == 4 and not absence,
             villain=seed % 4 == 2,
             flips=seed % 4 == 3 and not through_api,
         )

@@ -121,7 +121,13 @@ class World:
         self.oracle: Final = Oracle(self.verdict, disks, self.notebooks, self.country, self.expected)
         self.software: Final = self._make_software()
         self.changes: Final = Changes(
-            self.country, self.machines, self.expected, self._own_chance(), self.verdict, struck=self.struck
+            self.country,
+            self.machines,
+            self.expected,
+            self._own_chance(),
+            self.verdict,
+            struck=self.struck,
+            one_import=self.traits.one_import,
         )
         self.villain: Final = self._make_villain() if self.traits.villain else None
         self.faults: Final = Faults(
@@ -288,7 +294,7 @@ class World:
             self.verdict.objects(Sentence.BROKEN, f"a stream's task failed: {error!r}")
         for machine in self.machines.values():
             for line in machine.lines:
-                if line["event"] in ("stream_failed", "link_failed"):
+                if line["event"] in ("stream_failed", "link_failed", "session_failed"):
                     self.verdict.objects(Sentence.BROKEN, f"{machine.name}: {line}")
 
     def _ends(self) -> Counter[str]:

@@ -19,6 +19,7 @@ from protocol.encoding import decode, encode
 from protocol.errors import TrucError
 from protocol.exchange import (
     FORMATS,
+    HEADS_EXTENSION,
     Ack,
     Bye,
     Frame,
@@ -92,6 +93,7 @@ GOOD: Final[list[tuple[str, Frame]]] = [
     ("returned", Returned(number=3, thing=b"receipt")),
     ("ack", Ack(thing=_DIGEST)),
     ("ping", Ping(time_ms=TIME_MS)),
+    ("ping with the heads of the directory", Ping(time_ms=TIME_MS, extensions={HEADS_EXTENSION: _DIGEST})),
     ("pong", Pong(echo_ms=TIME_MS, time_ms=TIME_MS + 5, clock_quality=1)),
     ("bye", Bye(code="twin")),
 ]

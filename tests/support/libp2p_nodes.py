@@ -28,18 +28,34 @@ from tests.support.tree import Tree, key_seed
 
 @asynccontextmanager
 async def libp2p_nodes(
-    folder: Path, tree: Tree, *, without: Collection[str] = ()
+    folder: Path,
+    tree: Tree,
+    *,
+    without: Collection[str] = (),
+    apart: Collection[tuple[str, str]] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[dict[str, ApiNode]]:
-    """A running node for every centre but those `without` one, by centre code."""
+    """A running node for every centre but those `without` one, by centre code. Those that are `apart`
+    know of each other, and tell others, addresses at which nobody listens."""
     addresses = {code: (f"/ip4/127.0.0.1/tcp/{free_port()}",) for code in tree.centres}
     nodes: dict[str, ApiNode] = {}
     with ExitStack() as closing:
         async with trio.open_nursery() as nursery:
             for code in (code for code in tree.centres if code not in without):
                 (folder / code).mkdir()  # a test's empty folder
-                nodes[code] = await nursery.start(partial(run_one, folder / code, tree, code, addresses, closing))
+                hidden = {other for pair in apart if code in pair for other in pair}
+                seen = {other: _nowhere() if other in hidden - {code} else at for other, at in addresses.items()}
+                told = {"addresses": _nowhere()} if hidden else {}
+                special = {**(settings or {}), **told}
+                nodes[code] = await nursery.start(
+                    partial(run_one, folder / code, tree, code, seen, closing, settings=special)
+                )
             yield nodes
             nursery.cancel_scope.cancel()
+
+
+def _nowhere() -> tuple[str, ...]:
+    return (f"/ip4/127.0.0.1/tcp/{free_port()}",)
 
 
 async def run_one(
@@ -50,6 +66,7 @@ async def run_one(
     closing: ExitStack,
     *,
     incarnation: bytes = b"",
+    settings: Mapping[str, Any] | None = None,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """One node until cancelled; started with its `ApiNode`."""
@@ -68,7 +85,15 @@ async def run_one(
         node: Node = await nursery.start(
             partial(
                 run_node,
-                settings=NodeSettings(centre=code, anchor=tree.anchor, addresses=addresses[code], contacts=addresses),
+                settings=NodeSettings(
+                    **{
+                        "centre": code,
+                        "anchor": tree.anchor,
+                        "addresses": addresses[code],
+                        "contacts": addresses,
+                        **(settings or {}),
+                    }
+                ),
                 environment=environment,
                 transport=Libp2pTransport(
                     identity_seed=centre.identity_seed, listen=addresses[code], metrics=metrics, log=log

@@ -22,6 +22,8 @@ def make_link(bench: Bench, centre: str, stream: ByteStream, **changes: Any) -> 
         "on_holding": lambda _centre, _consignment: True,
         "on_dropped": lambda _centre, _consignment: None,
         "on_time": lambda _centre, _time_ms: None,
+        "heads": lambda: b"",
+        "on_heads": lambda _centre, _digest: None,
         "on_skipped": lambda _centre: None,
         "conduct": Conducts(bench.environment, own=bench.side.centre, bar_max_ms=300_000).of(centre),
     }

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from node.authority_folder import BOOK_FILE
 from node.cli.authority import TEXTS, authority
 from node.cli.grammar import ExitCode
+from node.cli.main import truc
 from node.environment import RealEnvironment
 from node.requests import make_agency_request, make_centre_request
 from protocol.directory import AgencyRequest, Names
@@ -244,3 +245,134 @@ def test_an_agencys_request_file_becomes_its_record(office: Office) -> None:
     path = office.path / "agency-request.truc"
     path.write_bytes(write_file([make_agency_request(wish, [CENTRE_1.signer])]))
     assert [row["about"] for row in office.run("agency", str(path))["signed"]] == ["truc/agency/1 G12"]
+
+
+# --- who may sign ---------------------------------------------------------------------------
+
+
+class Registrar(Office):
+    """A folder of its own for the registrar of a code, on the same machine."""
+
+    def __init__(self, path: Path, above: Office, code: str) -> None:
+        path.mkdir()
+        super().__init__(path)
+        file = str(above.path / "authority" / "directory.truc")
+        answer = self.run("apply", code, file, "--root-digest", above.run("show")["root_digest"])
+        self.answer: str = answer["request"]
+
+
+@pytest.fixture
+def founded(office: Office) -> Office:
+    office.run("init")
+    office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))
+    office.run("agency", "--code", "G12", "--name", "Bộ", "--host", "00.01.W00")
+    return office
+
+
+def test_every_act_tells_its_checkpoint(founded: Office) -> None:
+    answer = founded.run("agency", "--code", "G12", "--kind", "bộ")
+    assert (answer["checkpoint"]["registrar"], answer["checkpoint"]["number"]) == ("level-1", 7)
+    text = founded.run("agency", "--code", "G12", "--kind", "sở", as_json=False)
+    assert "Checkpoint 9 of level-1: 3 records." in text
+
+
+def test_a_registrar_applies_is_delegated_to_and_signs(founded: Office) -> None:
+    ministry = Registrar(founded.path / "ministry", founded, "G12")
+    answer = founded.run("delegate", "G12", "--keys", ministry.answer, "--part", "G12.1", "--urgent")
+    assert answer["waiting"] == []
+    directory = str(founded.path / "authority" / "directory.truc")
+    ministry.run("--seen", directory, "agency", "--code", "G12.1", "--name", "Cục", "--host", "00.01.W00")
+    refused = ministry.run(
+        "agency", "--code", "G12.2", "--name", "Cục", "--host", "00.01.W00", code=ExitCode.REFUSED
+    )
+    assert refused["code"] == "directory_not_entitled"
+    answer = founded.run("cut-off", "G12", "--compromised-since", "2026-01-01T00:00+07:00")
+    assert [row["about"] for row in answer["signed"]] == ["truc/agency/1 G12"]
+
+
+def test_the_root_is_rotated_and_keys_are_revoked(founded: Office) -> None:
+    answer = founded.run("root", "rotate", "--root-keys", "2", "--root-threshold", "2", "--level-1-keys", "2")
+    assert answer["waiting"] == []
+    assert founded.run("agency", "--code", "G12", "--kind", "bộ")["waiting"] == []
+    refused = founded.run("root", "rotate", "--root-keys", "1", code=ExitCode.LOCAL)
+    assert refused["code"] == "authority_threshold"
+    assert founded.run("revoke-key", "level-1", "level-1-v2-1")["waiting"] == []
+    assert founded.run("cut-off", "level-1")["waiting"] == []
+    words = ["agency", "--code", "G12", "--kind", "sở"]
+    assert founded.run(*words, code=ExitCode.LOCAL)["code"] == "authority_not_entered"
+    note_code("authority_not_entered")
+    answer = founded.run("recover", str(founded.path / "authority" / "directory.truc"))
+    assert (answer["checkpoint"]["number"], answer["checkpoint"]["count"]) == (4, 3)
+    assert founded.run(*words)["checkpoint"]["number"] == 6
+    wrong = founded.run("revoke-key", "level-1", "x", code=ExitCode.LOCAL)
+    assert wrong["code"] == "authority_key_unknown"
+
+
+def test_the_root_hurries_a_pending_change(founded: Office) -> None:
+    assert founded.run("agency", "--code", "G12", "--host", "00.02.W00")["waiting"] != []
+    assert founded.run("urgent", "G12")["waiting"] == []
+    assert founded.run("urgent", "G12", code=ExitCode.LOCAL)["code"] == "authority_nothing_pending"
+
+
+def test_a_heartbeat_is_written_beside_the_directory(founded: Office) -> None:
+    made = founded.run("heartbeat-key")
+    assert made["key"] == "heartbeat-level-1"
+    answer = founded.run("heartbeat")
+    assert len(read_file(Path(answer["file"]).read_bytes())) == 1
+    assert "Heartbeat of level-1" in founded.run("heartbeat", as_json=False)
+    founded.run("heartbeat-key", "--dismiss", "heartbeat-level-1")
+    assert founded.run("heartbeat", code=ExitCode.LOCAL)["code"] == "authority_keys_missing"
+
+
+def test_a_lost_folder_is_recovered(founded: Office) -> None:
+    directory = str(founded.path / "authority" / "directory.truc")
+    answer = founded.run("recover", directory)
+    assert answer["generation"] == 2
+    assert len(answer["signed"]) == 4
+    text = founded.run("recover", directory, as_json=False)
+    assert "Opened generation 3 of level-1." in text
+    assert "Signed 3 records anew in generation 3 of level-1." in text
+
+
+def test_a_plan_is_carried_out_in_one_act(founded: Office) -> None:
+    plan = founded.path / "plan.csv"
+    rows = "".join(f"G12.{n},Cục {n},00.01.W00\n" for n in range(1, 61))
+    plan.write_text("code,name,host\n" + rows, "utf-8")
+    text = founded.run("reorganise", str(plan), as_json=False)
+    assert "Signed 60 records at once." in text
+    plan.write_bytes(b"code\n\xff\n")
+    wrong = founded.run("reorganise", str(plan), code=ExitCode.LOCAL)
+    assert (wrong["code"], wrong["field"]) == ("authority_plan", "line 2")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["revoke-key", "G12", "x", "--compromised-since", "yesterday"], "authority_time"),
+        (["apply", "G12", "no-such-file"], "file_unreadable"),
+        (["delegate", "G12", "--keys", "no-such-file"], "file_unreadable"),
+    ],
+)
+def test_what_cannot_be_done_with_these_words_has_a_code(founded: Office, words: list[str], code: str) -> None:
+    note_code(code)
+    assert founded.run(*words, code=ExitCode.LOCAL)["code"] == code
+
+
+def test_a_digest_is_read_as_people_copy_it(founded: Office) -> None:
+    other = Office(founded.path)
+    file = str(founded.path / "authority" / "directory.truc")
+    for digits in ("xyz", "00"):
+        assert other.run("apply", "G12", file, "--root-digest", digits, code=ExitCode.LOCAL)["code"] == (
+            "authority_digest"
+        )
+    note_code("authority_digest")
+
+
+def test_a_directory_file_is_linted_without_a_node(founded: Office) -> None:
+    file = str(founded.path / "authority" / "directory.truc")
+    ran = CliRunner().invoke(truc, ["--lang", "en", "--json", "directory", "lint", file], standalone_mode=False)
+    assert (json.loads(ran.stdout)["clean"], ran.return_value) == (True, ExitCode.DONE)
+    founded.run("agency", "--code", "G12", "--alias", "G99")
+    ran = CliRunner().invoke(truc, ["--lang", "en", "directory", "lint", file], standalone_mode=False)
+    assert ran.return_value == ExitCode.REFUSED
+    assert "FAULT truc/agency/1 G12: directory_alias" in ran.stdout

@@ -73,6 +73,23 @@ async def test_a_wall_clock_that_leaps_is_noticed_within_the_hour(autojump_clock
         assert world.a.out(sent.only).state == SenderState.EXPIRED_UNSENT
 
 
+async def test_others_are_called_at_their_moment_and_once(autojump_clock: MockClock) -> None:
+    bench = Bench(World().a)
+    called: list[str] = []
+    async with running(bench) as scheduler:
+        await trio.sleep(1)
+        now_ms = bench.environment.now_ms()
+        scheduler.at("late", now_ms + 20_000, lambda: called.append("late"))
+        scheduler.at("moved", now_ms + 1_000, lambda: called.append("too early"))
+        scheduler.at("moved", now_ms + 10_000, lambda: called.append("moved"))
+        await trio.sleep(9.5)
+        assert called == []
+        await trio.sleep(1)
+        assert called == ["moved"]
+        await trio.sleep(3_600)
+        assert called == ["moved", "late"]
+
+
 async def test_on_a_disk_that_takes_nothing_what_is_due_stays_due(autojump_clock: MockClock) -> None:
     world = World()
     sent = world.submit("G22", ["H38"], expires_ms=world.now_ms + 1_000)

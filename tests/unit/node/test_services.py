@@ -11,8 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from node.boxes import Boxes
+from node.clock import ClockWatch
 from node.cursors import write_cursor
 from node.directory import Directory
+from node.directory_door import Door
 from node.intake import INLINE_PLAIN_BYTES_MAX, Intake, PartGiven, Submission, upload_context
 from node.reading import Reader
 from node.sender import Sender
@@ -55,6 +57,13 @@ class Desk:
                 reader=Reader(side.here().vault_key, side.store, bench.environment),
             ),
             directory=directory,
+            door=Door(
+                pump=bench.pump,
+                directory=directory,
+                clock=ClockWatch(bench.environment, bench.log),
+                environment=bench.environment,
+                log=bench.log,
+            ),
         )
         self.boxes = self.services.boxes
 
@@ -168,7 +177,7 @@ async def test_rights_are_asked_for_first(autojump_clock: MockClock) -> None:
     with expects("right_missing", RequestError):
         await desk.boxes.inbox(nobody)
     with expects("right_missing", RequestError):
-        await desk.services.take_directory(nobody, b"", 1)
+        await desk.services.take_directory(nobody, b"")
 
 
 async def test_a_parallel_repeat_waits_for_the_first_and_shares_its_fate(autojump_clock: MockClock) -> None:

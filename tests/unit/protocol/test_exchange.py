@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from protocol.errors import FormatError, NetworkError, TrucError
 from protocol.exchange import (
     CLOSED_BEFORE_HELLO_BYTES_MAX,
     FORMATS,
+    HEADS_EXTENSION,
     VERSION,
     Bye,
     Frame,
@@ -22,8 +24,11 @@ from protocol.exchange import (
     Offer,
     Phase,
     Ping,
+    Pong,
     Session,
     frame_bytes,
+    heads_extension,
+    heads_in,
     unread_subject,
 )
 from protocol.framing import encode_frame
@@ -65,6 +70,25 @@ def test_what_must_not_come_ends_the_session_with_its_code(name: str, code: str,
     with suppress(TrucError):
         session.receive(stream)
     assert session.phase is Phase.OVER or code in STOPPED_BY_FRAMING
+
+
+@pytest.mark.parametrize("heads", [b"", bytes(range(32))])
+def test_hello_ping_and_pong_carry_the_heads_of_the_directory(heads: bytes) -> None:
+    extensions = heads_extension(heads)
+    frames = (
+        replace(HELLO, extensions=extensions),
+        Ping(time_ms=1, extensions=extensions),
+        Pong(echo_ms=1, time_ms=2, extensions=extensions),
+    )
+    read = Session(CENTRE).receive(b"".join(map(frame_bytes, frames)))
+    assert [heads_in(frame) for frame in read if isinstance(frame, Hello | Ping | Pong)] == [heads] * 3
+
+
+@pytest.mark.parametrize("found", [0, "text", b"", bytes(31), bytes(33), [bytes(32)], {1: bytes(32)}, True])
+def test_something_else_in_the_place_of_heads_is_ignored(found: Any) -> None:
+    (frame,) = opened().receive(frame_bytes(Ping(time_ms=1, extensions={HEADS_EXTENSION: found})))
+    assert isinstance(frame, Ping)
+    assert heads_in(frame) == b""
 
 
 def test_every_frame_type_has_a_format_and_a_vector() -> None:

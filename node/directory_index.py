@@ -1,0 +1,284 @@
+"""What this node knows of the directory, as it is compared with others: heads, trees, the loose set.
+
+Obeys `protocol/spec/reconcile.md` §1 and DESIGN §5 ("incremental in the store, no full scan per sync").
+Built once after the start, in slices, from one scan over each registrar's newest generation; from then on
+kept up to date by the batches of the committer. It shows what is durable, and nothing else. How it
+is asked and given away is `directory_known.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator, Generator, Sequence
+from typing import Any, Final, TypeVar
+
+import trio
+
+from node.directory import Directory
+from node.directory_log import Filling, RegistrarLog
+from node.environment import Environment
+from node.logs import Log
+from node.tasks import Bell, Ready, in_slices
+from protocol.checkpoint import NUMBERED, Checkpoint, Heartbeat, fork_code, fork_name
+from protocol.directory import NODE, ROOT
+from protocol.directory_kinds import DirectoryFork, DirectoryHistory, DirectoryNumber, Subject
+from protocol.directory_view import DirectoryView
+from protocol.errors import StoreError
+from protocol.heads import Heads, heads_digest
+from protocol.heartbeats import find_checkpoint, find_heartbeat
+from protocol.prefix_tree import EMPTY, PrefixTree, tree_key
+from protocol.record import KINDS, Put, Records
+from protocol.step import Step
+
+R = TypeVar("R")
+
+SLICE: Final = 64
+"""Rows read at once: about a millisecond."""
+ROWS_AT_ONCE: Final = 8
+"""Rows taken into a tree between two pauses: about a millisecond."""
+LOOSE: Final = (Subject.NODE, Subject.LOCK, Subject.HEARTBEAT)
+"""What has no number, and one version that counts for each code."""
+
+
+class DirectoryIndex:
+    """Belongs to the loop. Empty until `build` is over: `digest` is empty as long."""
+
+    def __init__(self, directory: Directory, committed: Records, environment: Environment, log: Log) -> None:
+        self._view: Final = DirectoryView(committed, directory.cache)
+        self._environment: Final = environment
+        self._log: Final = log
+        self._logs: dict[str, RegistrarLog] = {}
+        self._forks: dict[bytes, tuple[str, int]] = {}
+        self.loose = PrefixTree()
+        self._ends: list[tuple[int, str, bytes]] = []
+        self._root = (0, EMPTY)
+        self._late: list[Any] = []
+        self._is_catching_up = False
+        self._news: Final = Bell()
+        self._done: Final = Bell()
+        self._heads: Heads | None = None
+        self._digest = b""
+        self.built: Final = trio.Event()
+        self.damaged: StoreError | None = None
+        """Why nothing can be compared until a restart: the disk does not give what was written."""
+
+    # --- reading ------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> DirectoryView:
+        """The durable directory."""
+        return self._view
+
+    def heads(self) -> Heads:
+        """All heads."""
+        self._expire()
+        if self._heads is None:
+            version, digest = self._root
+            logs = tuple(self._logs[name].head() for name in sorted(self._logs))
+            self._heads = Heads(root_version=version, root_digest=digest, loose=self.loose.root, logs=logs)
+            self._digest = heads_digest(self._heads)
+        return self._heads
+
+    def digest(self) -> bytes:
+        """The heads digest that pings carry; empty until everything is read."""
+        if not self.is_ready:
+            return b""
+        self.heads()
+        return self._digest
+
+    @property
+    def is_ready(self) -> bool:
+        """Everything was read, and could be."""
+        return self.built.is_set() and self.damaged is None
+
+    def log(self, registrar: str) -> RegistrarLog | None:
+        """The newest generation of a registrar's log in which anything is known."""
+        return self._logs.get(registrar)
+
+    def logs(self) -> list[RegistrarLog]:
+        """All of them, in the order of their registrars."""
+        return [self._logs[name] for name in sorted(self._logs)]
+
+    def fork_named(self, name: bytes) -> tuple[str, int] | None:
+        """The registrar and generation of the proved fork with this name."""
+        return self._forks.get(name)
+
+    def wanted(self) -> list[bytes]:
+        """Checkpoints that others name, and that are not here."""
+        return [digest for log in self._logs.values() for digest in log.wanted]
+
+    def heartbeat(self, registrar: str) -> Heartbeat | None:
+        """The heartbeat that counts."""
+        found = find_heartbeat(self._view, registrar)
+        return None if found is None else found[0]
+
+    # --- building -----------------------------------------------------------------------------
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Read everything, then keep it up to date until cancelled."""
+        task_status.started()
+        try:
+            await self.build()
+            while True:
+                news = self._news.next
+                if self._late:
+                    await self._catch_up()
+                else:
+                    await news.wait()
+        except StoreError as error:
+            self.damaged = error
+            self._late.clear()
+            self._done.ring()
+            self._log.error("alarm", code=error.code, subject="directory")
+
+    async def build(self) -> None:
+        """Read everything once, a millisecond at a time. What is committed meanwhile is taken in afterwards.
+
+        Raises:
+            StoreError: something that was written cannot be read.
+        """
+        registrar: str | None = None
+        while (registrar := self._next_registrar(registrar)) is not None:
+            await self._build_log(registrar)
+        for subject in LOOSE:
+            async for history in self._pages(DirectoryHistory, int(subject)):
+                self._take_history(history)
+        async for fork in self._pages(DirectoryFork):
+            self._take_fork(fork)
+        root = self._view.history(Subject.ROOT, "")
+        if root is not None:
+            self._take_history(root)
+        await self._catch_up()
+        self.built.set()
+
+    def _next_registrar(self, after: str | None) -> str | None:
+        place = () if after is None else (after,)
+        for row in self._view.records.scan(DirectoryNumber, after=place, limit=1):
+            return row.registrar
+        return None
+
+    def _newest_generation(self, registrar: str) -> int:
+        generation = 0
+        while rows := self._view.records.scan(DirectoryNumber, registrar, after=(generation,), limit=1):
+            generation = rows[0].generation
+        return generation
+
+    async def _build_log(self, registrar: str) -> None:
+        generation = self._newest_generation(registrar)
+        filling = Filling(registrar, generation)
+        async for row in self._pages(DirectoryNumber, registrar, generation):
+            filling.add(row)
+        tree = await self._environment.run_document(filling.tree)
+        steps = filling.finish(tree, self._number_of, self._checkpoint)
+        self._logs[registrar] = await in_slices(steps, ROWS_AT_ONCE)
+
+    async def _pages(self, record: type[R], *prefix: int | str) -> AsyncIterator[R]:
+        after: tuple[Any, ...] = ()
+        while True:
+            page = self._view.records.scan(record, *prefix, after=after, limit=SLICE)
+            for row in page:
+                yield row
+            if len(page) < SLICE:
+                return
+            after = _key_of(page[-1])[len(prefix) :]
+            await trio.lowlevel.checkpoint()
+
+    # --- keeping up to date -------------------------------------------------------------------
+
+    def notice(self, step: Step) -> None:
+        """A step is durable."""
+        rows = [
+            change.record
+            for change in step.changes
+            if isinstance(change, Put)
+            and isinstance(change.record, DirectoryNumber | DirectoryHistory | DirectoryFork)
+        ]
+        if rows and self.damaged is None:
+            self._late += rows
+            self._news.ring()
+
+    async def caught_up(self) -> None:
+        """Return when everything that is durable by now is in here (or never will be)."""
+        while (self._late or self._is_catching_up) and self.damaged is None:
+            await self._done.next.wait()
+
+    async def _catch_up(self) -> None:
+        self._is_catching_up = True
+        while self._late:
+            rows, self._late = self._late, []
+            await in_slices(self._take_all(rows), ROWS_AT_ONCE)
+        self._is_catching_up = False
+        self._heads = None
+        self._done.ring()
+
+    def _take_all(self, rows: Sequence[Any]) -> Generator[None, None, None]:
+        """Records of a log in the order of their numbers, so that checkpoints meet what they count."""
+        for row in sorted(rows, key=_place):
+            if isinstance(row, DirectoryNumber):
+                self._take_number(row)
+            elif isinstance(row, DirectoryHistory):
+                self._take_history(row)
+            else:
+                self._take_fork(row)
+            yield
+        for registrar in {row.registrar for row in rows if isinstance(row, DirectoryNumber)}:
+            self._logs[registrar].settle(self._checkpoint)
+
+    def _take_number(self, row: DirectoryNumber) -> None:
+        log = self._logs.get(row.registrar)
+        if log is None or log.generation < row.generation:
+            log = self._logs[row.registrar] = RegistrarLog(row.registrar, row.generation)
+        if log.generation == row.generation:
+            log.take(row, self._number_of, self._checkpoint)
+
+    def _take_history(self, history: DirectoryHistory) -> None:
+        newest = history.versions[0].digest
+        if history.subject == Subject.ROOT:
+            signed = self._view.thing(newest)
+            self._root = (0, EMPTY) if signed is None else (ROOT.decode(signed.statement).version, newest)
+        elif history.subject in LOOSE and self._is_current(history, newest):
+            self.loose.put(tree_key(history.subject, history.code), newest)
+
+    def _is_current(self, history: DirectoryHistory, digest: bytes) -> bool:
+        """Node records count until their end."""
+        if history.subject != Subject.NODE:
+            return True
+        signed = self._view.thing(digest)
+        if signed is None:  # superseded by a later row of the same batches
+            return False
+        heapq.heappush(self._ends, (NODE.decode(signed.statement).until_ms, history.code, digest))
+        return True
+
+    def _take_fork(self, fork: DirectoryFork) -> None:
+        name = fork_name(fork.registrar, fork.generation)
+        self._forks[name] = (fork.registrar, fork.generation)
+        self.loose.put(tree_key(Subject.FORK, fork_code(fork.registrar, fork.generation)), name)
+
+    def _expire(self) -> None:
+        now_ms = self._environment.now_ms()
+        while self._ends and self._ends[0][0] <= now_ms:
+            _, centre, digest = heapq.heappop(self._ends)
+            key = tree_key(Subject.NODE, centre)
+            if self.loose.get(key) == digest:
+                self.loose.remove(key)
+                self._heads = None
+
+    def _number_of(self, digest: bytes) -> int:
+        signed = self._view.thing(digest)
+        assert signed is not None, "what is in a tree is stored"
+        number: int = NUMBERED[signed.format].decode(signed.statement).number
+        return number
+
+    def _checkpoint(self, digest: bytes) -> Checkpoint | None:
+        return find_checkpoint(self._view, digest)
+
+
+def _place(row: Any) -> tuple[int, str, int, int]:
+    """Numbered rows by number; the others behind them, as they came."""
+    if isinstance(row, DirectoryNumber):
+        return (0, row.registrar, row.generation, row.number)
+    return (1, "", 0, 0)
+
+
+def _key_of(row: Any) -> tuple[Any, ...]:
+    return KINDS[type(row)].key_of(row)
