@@ -9,7 +9,7 @@ that keeps up with its peer is never read from the disk at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,15 +38,13 @@ class _Lane:
 class OfferQueue:
     """Positions in the queues of one peer's recipients."""
 
-    def __init__(self, records: Records, now_ms: Callable[[], int], recipients: Iterable[str] = ()) -> None:
-        """Begin at the head of all lanes of these recipients."""
+    def __init__(self, records: Records, now_ms: Callable[[], int]) -> None:
+        """Nobody is looked at yet: `begin` names the recipients."""
         self._records: Final = records
         self._now_ms: Final = now_ms
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._turns: tuple[dict[str, None], ...] = tuple({} for _ in range(LANES))
         self._again: dict[bytes, Owed] = {}
-        for recipient in recipients:
-            self.begin(recipient)
 
     def __bool__(self) -> bool:
         """Something may be waiting."""

@@ -330,18 +330,24 @@ class Uploads:
     # --- letting go ---------------------------------------------------------------------------
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
-        """Give up old uploads until cancelled; what nobody remembers is removed at the start."""
+        """Give up old uploads, and partial files that nobody remembers, at the start and every hour at
+        least, until cancelled."""
         await self._sweep()
         task_status.started()
         while True:
             next_ms = await self._expire()
             wait_s = max(0.0, (next_ms - self._environment.now_ms()) / 1000)
             await trio.sleep(min(wait_s, SLEEP_MAX_S))
+            with suppress(StoreError):  # the next round tries again
+                await self._sweep()
 
     async def _sweep(self) -> None:
-        """Drop partial files without an unfinished upload."""
-        kept = {upload.token for upload in self._all() if not upload.plain_digest}
+        """Drop partial files without an unfinished upload: of a crash, or of a client that went away in
+        the very moment in which its part became complete."""
         found = await self._environment.run_body(self._store.bodies.partial_tokens)
+        if self._busy or self._pump.committer.read_only is not None:
+            return  # a file may be newer than its record, or the record in doubt: next time
+        kept = {upload.token for upload in self._all() if not upload.plain_digest}
         for token in upload_tokens(found):
             if token not in kept:
                 await self._environment.run_body(self._store.bodies.drop_partial, token)

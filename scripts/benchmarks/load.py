@@ -57,11 +57,21 @@ class Tally:
     submitted: dict[str, float] = field(default_factory=dict)
     received: dict[str, float] = field(default_factory=dict)
     doubled: int = 0
+    owed: int = 0
+    """Documents submitted whose receipt was not seen yet; kept, for it is asked at every turn."""
 
-    @property
-    def owed(self) -> int:
-        """Documents submitted whose receipt was not seen yet."""
-        return len(self.submitted) - len(self.received.keys() & self.submitted.keys())
+    def submit(self, document: str, at: float) -> None:
+        """The node said yes to a document."""
+        self.submitted[document] = at
+        self.owed += document not in self.received
+
+    def receive(self, document: str, at: float) -> None:
+        """A receipt was seen, before or after the answer to its submit."""
+        if document in self.received:
+            self.doubled += 1
+            return
+        self.received[document] = at
+        self.owed -= document in self.submitted
 
     def latencies_ms(self) -> list[float]:
         """From the beginning of each submit to the sight of its receipt, in ascending order."""
@@ -157,7 +167,7 @@ def submitting(papers: Papers, tally: Tally, *, uploads: bool = False) -> Script
             submit = papers.one_step()
         answer = yield submit
         _expect(201, answer)
-        tally.submitted[json.loads(answer.content)["id"]] = begun or answer.begun
+        tally.submit(json.loads(answer.content)["id"], begun or answer.begun)
 
 
 def listening(tally: Tally, cursor: str) -> Script:
@@ -175,9 +185,7 @@ def _note(tally: Tally, event: dict[str, Any], at: float) -> None:
     if event["what"] == "refused":
         raise LoadFailed(f"a document was refused: {event['detail']}")
     if event["what"] == "status" and event["code"] == 1:
-        if event["document"] in tally.received:
-            tally.doubled += 1
-        tally.received.setdefault(event["document"], at)
+        tally.receive(event["document"], at)
 
 
 def _expect(status: int, answer: Answer) -> None:

@@ -159,6 +159,35 @@ async def test_partial_files_that_nobody_remembers_go_at_the_start(tmp_path: Pat
         assert node.node.store.bodies.partial_tokens() == []
 
 
+async def test_a_sweep_takes_what_nobody_remembers_and_nothing_that_is_under_way(tmp_path: Path) -> None:
+    async with api_node(tmp_path) as node, await node.system("G22") as system:
+        bodies, begun, swept = node.node.store.bodies, trio.Event(), trio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield CONTENT[: 2 * MIB]
+            begun.set()
+            await swept.wait()
+            yield CONTENT[2 * MIB :]
+
+        async with trio.open_nursery() as nursery:
+            answers: list[httpx.Response] = []
+
+            async def bring() -> None:
+                answers.append(await put(system, slow(), length=len(CONTENT)))
+
+            nursery.start_soon(bring)
+            await begun.wait()
+            await node.node.uploads._sweep()
+            swept.set()
+        assert good(answers[0])["complete"]
+        assert await delivered(node, system) == CONTENT
+        writer = bodies.writer(TOKEN_MARK + bytes(10))
+        writer.write(b"x")
+        writer.pause()
+        await node.node.uploads._sweep()
+        assert bodies.partial_tokens() == []
+
+
 async def test_wrong_offsets_tell_the_right_one(tmp_path: Path) -> None:
     async with api_node(tmp_path) as node, await node.system("G22") as system:
         refused(await put(system, b"x", at=5, length=10), "upload_offset_differs")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,7 +111,7 @@ class Scene:
                 body = {**DOCUMENT, "issuer": issuer, "recipients": [recipient]}
                 answer = await sender.post("/v1/documents", json=body, headers={"Idempotency-Key": "still"})
                 document = good(answer, 201)["id"]
-                await until(lambda taker=taker, document=document: _has(taker, document))  # type: ignore[misc]
+                await until(partial(_has, taker, document))
 
 
 async def _has(client: httpx.AsyncClient, document: str) -> bool:

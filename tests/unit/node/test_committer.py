@@ -61,14 +61,8 @@ async def test_nothing_of_a_batch_is_shown_while_it_is_written(autojump_clock: M
     shown: list[Any] = []
     committed = bench.side.store.committed
     bench.pump.send = lambda _send: shown.append(committed.get(Counter, "a"))
-    write = bench.side.store.write
-
-    def writing(*given: Any, **how: Any) -> Any:
-        written = write(*given, **how)
-        shown.append(committed.get(Counter, "a"))  # durable, and the loop may be in the middle of a page
-        return written
-
-    bench.side.store.write = writing  # type: ignore[method-assign]
+    # durable, and the loop may be in the middle of a page
+    bench.side.disk.on_commit = lambda: shown.append(committed.get(Counter, "a"))
     async with bench.running():
         await bench.committer.hand_over(counted("a")).wait()
     assert shown == [None, Counter(name="a", value=1)]

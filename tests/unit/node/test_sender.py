@@ -292,7 +292,10 @@ def owed(recipient: str, urgency: int, sequence: int, since_ms: int = 0) -> Owed
 def queue_of(*entries: Owed, now_ms: int = 0) -> OfferQueue:
     records = Staged()
     records.stage([Put(entry) for entry in entries])
-    return OfferQueue(records, lambda: now_ms, dict.fromkeys(entry.recipient for entry in entries))
+    queue = OfferQueue(records, lambda: now_ms)
+    for entry in entries:
+        queue.begin(entry.recipient)
+    return queue
 
 
 def drained(queue: OfferQueue) -> list[tuple[str, int, int]]:
