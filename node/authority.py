@@ -33,17 +33,20 @@ from protocol.directory import (
     CENTRE,
     ROLE_LEVEL_1,
     ROLE_ROOT,
+    ROOT,
     CentreRecord,
     Delegation,
     KeyEntry,
     Names,
     Numbered,
+    Root,
 )
 from protocol.directory_file import write_file
 from protocol.directory_view import DirectoryView
 from protocol.entitlement import Registrar, role_keys
 from protocol.entitlement import registrar as find_registrar
-from protocol.errors import ConfigurationError, TrucError
+from protocol.errors import ConfigurationError, NotNow, TrucError
+from protocol.prefix_tree import EMPTY
 from protocol.signing import Ed25519Signer, PublicKey, Signed, Signer, thing_digest
 from storage.keystore import Cost
 
@@ -241,27 +244,38 @@ class Authority:
 
     # --- signing what others made -----------------------------------------------------------
 
-    def sign(self, things: Iterable[bytes], now_ms: int, *, further: Iterable[Signer] = ()) -> list[Signed]:
+    def sign(
+        self, things: Iterable[bytes], now_ms: int, *, further: Iterable[Signer] = (), instead: bool = False
+    ) -> list[Signed]:
         """Add every signature that these things need and that our keys (or `further`) can give.
 
         A key signs only what the rules ask it for: as registrar, as one of the root's keys, or
         as an endorser; and nothing under a number that is taken here by another thing, nor a
         checkpoint that says another thing about the log than this folder knows. What is believed
-        or was begun is kept in the folder; what gained a signature is returned.
+        or was begun is kept in the folder; what gained a signature is returned. `instead`: drop the
+        version of the root that these keys have begun, for the one in `things`.
 
         Raises:
             FormatError: a thing cannot be read.
+            ConfigurationError: `authority_root_begun`.
         """
         signers: list[Signer] = [*self._keys.values(), *further]
         read = self._merged(records_in(things))
         for signed in read:
             check_statement(signed)
+            if signed.format == ROOT.name:
+                self._check_no_other_root(signed, signers, instead=instead)
         changed = self._changed(read)
         self.issued.take(changed, self._clock(now_ms))
         gained: dict[bytes, Signed] = {}
         for _ in range(SIGNING_ROUNDS_MAX):
             after = sign_where_asked(
-                read, signers, self.view, verifier=self.issued.verifier, may_sign=self._may_sign
+                read,
+                signers,
+                self.view,
+                verifier=self.issued.verifier,
+                may_sign=self._may_sign,
+                anchor=self.anchor,
             )
             fresh = [new for old, new in zip(read, after, strict=True) if new != old]
             self.issued.take(fresh, self._clock(now_ms))
@@ -279,6 +293,14 @@ class Authority:
         if changed:
             self.issued.take(changed, self._clock(now_ms))
             self._save()
+
+    def _check_no_other_root(self, signed: Signed, signers: Sequence[Signer], *, instead: bool) -> None:
+        other = self.issued.other_root_begun(signed, [signer.public.key_id for signer in signers])
+        if other is None or not self.issued.is_next_root(signed):
+            return
+        if not instead:
+            raise ConfigurationError("authority_root_begun", version=ROOT.decode(other.statement).version)
+        self.issued.forget(other.digest)
 
     def _merged(self, things: Iterable[Signed]) -> list[Signed]:
         return [merged(self.issued.things.get(signed.digest), signed) for signed in things]
@@ -330,6 +352,13 @@ class Authority:
         """The opened keys of a registrar, by name."""
         return [signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in by.keys.keys]
 
+    def present_root(self) -> Root:
+        """The root in force. Raises: NotNow `directory_no_root` (it lacks signatures still, or none is trusted)."""
+        versions = self.view.root_versions()
+        if not versions:
+            raise NotNow("directory_no_root")
+        return versions[0].value
+
     def root_signers(self, *roots: Any) -> list[Ed25519Signer]:
         """The opened keys of the root role in any of these versions of the root, by name."""
         keys = {key for root in roots for key in role_keys(root, ROLE_ROOT, root.created_ms)}
@@ -340,6 +369,20 @@ class Authority:
     def date(self, now_ms: int) -> int:
         """Dates never go back and never repeat, whatever the clock of this machine does."""
         return max(now_ms, self._book.last_ms + 1)
+
+    def trust(self, anchor: bytes, things: Iterable[Signed], now_ms: int) -> None:
+        """Trust this root from now on, in a folder of keys that trusts none yet.
+
+        Raises:
+            ConfigurationError: `authority_trusts`.
+        """
+        if self._book.anchor not in {EMPTY, anchor}:
+            raise ConfigurationError("authority_trusts", anchor=self._book.anchor.hex())
+        if self._book.anchor == EMPTY:
+            self.issued = Issued(anchor)
+            self.issued.take(things, now_ms)
+            self._folder.write_issued(signed.to_wire() for signed in self.issued.kept())
+            self._write(with_known_numbers(replace(self._book, anchor=anchor), self.issued))
 
     def note_seen(self, now_ms: int) -> None:
         """The folder was compared with what the network has."""

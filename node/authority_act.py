@@ -188,9 +188,7 @@ class Act:
         self._records.append(record)
 
     def _check_entitled(self, record: Numbered) -> None:
-        covers = (
-            self.by.covers_centres() if isinstance(record, CentreRecord) else self.by.covers_agency(record.code)
-        )
+        covers = self.by.covers_centres() if isinstance(record, CentreRecord) else self.by.covers_agency(record.code)
         if not covers:
             raise TrustError("directory_not_entitled", registrar=self.by.name, code=record.code)
 

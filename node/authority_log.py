@@ -230,6 +230,25 @@ class Issued:
         """What somebody entitled has begun to sign and others still have to."""
         return tuple(self.things[digest] for digest in sorted(self._begun))
 
+    def other_root_begun(self, signed: Signed, own: Iterable[bytes]) -> Signed | None:
+        """The draft that keys of these ids have signed, and that has the number of this version of the root.
+
+        Both complete would be a fork of everything (spec/key_request.md §3).
+        """
+        version, ids = ROOT.decode(signed.statement).version, tuple(own)
+        for draft in self.drafts():
+            same = draft.format == ROOT.name and draft.digest != signed.digest
+            if same and ROOT.decode(draft.statement).version == version and any(map(draft.has_signature_of, ids)):
+                return draft
+        return None
+
+    def is_next_root(self, signed: Signed) -> bool:
+        """Whether this is the version of the root that is to come: the trusted one itself before any is believed."""
+        versions = self.view.root_versions()
+        if not versions:
+            return signed.digest == self.anchor
+        return ROOT.decode(signed.statement).version == versions[0].value.version + 1
+
     def forget(self, digest: bytes) -> None:
         """Take out a draft that has no number: a version of the root that nobody will complete."""
         del self._open[digest], self.things[digest]
@@ -284,7 +303,7 @@ class Issued:
         into a file. None otherwise, and for a second draft under a number, as long as nothing is proved."""
         try:
             value = _DATED[signed.format].decode(signed.statement)
-            signers_of(signed, self._entitled(value), self.verifier, needed=1)
+            signers_of(signed, self._entitled(signed, value), self.verifier, needed=1)
         except TrucError:
             return None
         if isinstance(value, Root) or self.view.fork(value.registrar, value.generation) is not None:
@@ -292,11 +311,12 @@ class Issued:
         entry = self.log(value.registrar, value.generation).entries.get(value.number)
         return value if entry is None or entry.digest == signed.digest else None
 
-    def _entitled(self, value: Any) -> Mapping[bytes, PublicKey]:
+    def _entitled(self, signed: Signed, value: Any) -> Mapping[bytes, PublicKey]:
         """The keys of whoever may say this. Raises: TrucError."""
         if isinstance(value, Root):
             versions = self.view.root_versions()
-            return role_keys(versions[0].value, ROLE_ROOT, value.created_ms) if versions else {}
+            before = versions[0].value if versions else value
+            return role_keys(before, ROLE_ROOT, value.created_ms) if self.is_next_root(signed) else {}
         if isinstance(value, CentreRecord | AgencyRecord | Checkpoint):
             return find_registrar(self.view, value.registrar, value.created_ms).keys.keys
         return {}

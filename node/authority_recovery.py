@@ -199,6 +199,6 @@ def _things(authority: Authority) -> Iterator[Signed]:
 def _compromised(authority: Authority, name: str) -> tuple[KeyEntry, ...]:
     """The keys of a registrar that somebody else may have used."""
     if name in ROLES:
-        return authority.view.root_versions()[0].value.keys
+        return authority.present_root().keys
     known = authority.issued.agency(name)
     return known.value.delegation.keys if known is not None else ()

@@ -83,9 +83,7 @@ def _wish(seen: Authority, who: Applicant, now_ms: int) -> AgencyRequest:
     known = seen.issued.agency(who.code)
     if known is None and who.name and who.host:
         parent = who.code.rpartition(".")[0]
-        return AgencyRequest(
-            created_ms=now_ms, code=who.code, names=Names(vi=who.name), host=who.host, parent=parent
-        )
+        return AgencyRequest(created_ms=now_ms, code=who.code, names=Names(vi=who.name), host=who.host, parent=parent)
     record = seen.view.agency(who.code) if known is None else known.value
     return AgencyRequest(
         created_ms=now_ms, code=record.code, names=record.names, host=record.host, parent=record.parent

@@ -23,6 +23,8 @@ from protocol.signing import Ed25519Signer, PublicKey, Signed
 from storage.keystore import Cost
 
 ROOT_KEY_LIFE_MS: Final = 20 * 365 * DAY_MS
+KEY_PREFIX_MIN: Final = 8
+"""Characters of a key id that name a key: 32 bits, among at most sixteen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ class RolePlan:
     name: str
     fresh: tuple[KeyEntry, ...] = ()
     """New keys, which take the place of all old ones; none: the old ones stay."""
+    joining: tuple[KeyEntry, ...] = ()
+    """Keys that come beside those that stay."""
+    leaving: frozenset[bytes] = frozenset()
+    """Ids of keys that act for the role no more; what they signed before goes on to count."""
     threshold: int = 0
     """0: as before."""
     next_generation: bool = False
@@ -107,7 +113,7 @@ def next_root(
         FormatError: `format_field` (more than 16 keys).
     """
     _check_nothing_begun(authority, instead=instead)
-    present = authority.view.root_versions()[0].value
+    present = authority.present_root()
     at_ms = authority.date(max(now_ms, present.created_ms + 1))
     made = _changed_root(present, {plan.name: plan for plan in roles}, at_ms, set(revoke), compromised_ms)
     signers = authority.root_signers(present, made)
@@ -121,7 +127,7 @@ def next_root(
 
 def _check_nothing_begun(authority: Authority, *, instead: bool) -> None:
     """Two versions of the root under one number, both complete, would be a fork of everything."""
-    known = authority.view.root_versions()[0].value.version
+    known = authority.present_root().version
     for signed in authority.issued.drafts():
         if signed.format == ROOT.name and ROOT.decode(signed.statement).version == known + 1:
             if not instead:
@@ -135,16 +141,19 @@ def _changed_root(
     known = revoked(present.keys, revoke, at_ms, compromised_ms)
     gone = {entry.key_id for entry in known if entry.revoked_ms}
     roles = tuple(_changed_role(role, plans.get(role.name), gone) for role in present.roles)
-    fresh = [entry for plan in plans.values() for entry in plan.fresh]
+    fresh = {entry.key_id: entry for plan in plans.values() for entry in (*plan.fresh, *plan.joining)}
     members = {key for role in roles for key in role.keys}
-    keys = (*fresh, *(entry for entry in known if entry.key_id in members or entry.revoked_ms))
+    stay = {entry.key_id: entry for entry in known if entry.key_id in members or entry.revoked_ms}
+    keys = tuple({**{key: entry for key, entry in fresh.items() if key not in stay}, **stay}.values())
     changes: dict[str, Any] = {"version": present.version + 1, "created_ms": at_ms, "keys": keys, "roles": roles}
     return replace(present, **changes)
 
 
 def _changed_role(role: Role, plan: RolePlan | None, gone: set[bytes]) -> Role:
     plan = plan if plan is not None else RolePlan(name=role.name)
-    keys = tuple(entry.key_id for entry in plan.fresh) or tuple(key for key in role.keys if key not in gone)
+    stay = () if plan.fresh else tuple(key for key in role.keys if key not in gone | plan.leaving)
+    join = [entry.key_id for entry in (*plan.fresh, *plan.joining)]
+    keys = (*(key for key in dict.fromkeys(join) if key not in stay), *stay)
     threshold = plan.threshold or role.threshold
     if not 1 <= threshold <= len(keys):
         raise ConfigurationError("authority_threshold", threshold=threshold, keys=len(keys))
@@ -162,10 +171,26 @@ def make_role_keys(
     cost: Cost | None = None,
 ) -> tuple[KeyEntry, ...]:
     """Fresh keys for a role of the next version, in files named after that version."""
-    version = authority.view.root_versions()[0].value.version + 1
+    version = authority.present_root().version + 1
     names = free_names(authority.key_names, f"{role}-v{version}", number)
     made = [authority.make_key(name, passphrase, entropy=entropy, cost=cost) for name in names]
     return tuple(key_entry(key, now_ms, life_ms=ROOT_KEY_LIFE_MS) for key in made)
+
+
+def find_key(authority: Authority, where: str, key: str, entries: Iterable[KeyEntry]) -> bytes:
+    """The id of the key that people mean by a name in this folder, or by the start of its id.
+
+    Raises:
+        ConfigurationError: `authority_key_unknown`.
+    """
+    named = authority.key(key)
+    ids = {entry.key_id for entry in entries}
+    if named is not None and named.key_id in ids:
+        return named.key_id
+    found = [item for item in ids if len(key) >= KEY_PREFIX_MIN and item.hex().startswith(key.lower())]
+    if len(found) != 1:
+        raise ConfigurationError("authority_key_unknown", key=key, where=where)
+    return found[0]
 
 
 def free_names(taken: Sequence[str], stem: str, number: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from node.authority import Authority
 from node.authority_act import revoked, rotated
-from node.authority_root import next_root
+from node.authority_root import find_key, next_root
 from node.countersigning import merged
 from node.requests import key_entry
 from protocol.checkpoint import HEARTBEAT, Heartbeat, check_heartbeat, heartbeat_keys
@@ -33,8 +33,6 @@ from protocol.requests import check_agency_request
 from protocol.signing import PublicKey, Signed, sign
 
 ROLES = (ROLE_ROOT, ROLE_LEVEL_1)
-KEY_PREFIX_MIN = 8
-"""Characters of a key id that name a key: 32 bits, among at most sixteen."""
 
 
 # --- delegating -----------------------------------------------------------------------------
@@ -104,9 +102,7 @@ def cut_off(
     returning = {entry.key_id for entry in gone} & {entry.key_id for entry in fresh.keys}
     if returning:
         raise ConfigurationError("authority_key_unknown", key=min(returning).hex()[:16], where=code)
-    changed = replace(
-        old, keys=(*fresh.keys, *gone), threshold=fresh.threshold, generation=old.generation + 1
-    )
+    changed = replace(old, keys=(*fresh.keys, *gone), threshold=fresh.threshold, generation=old.generation + 1)
     return authority.set_delegation(code, changed, now_ms, registrar=registrar, urgent=urgent)
 
 
@@ -131,8 +127,7 @@ def revoke_key(
         RequestError: `agency_unknown`, `centre_unknown`.
     """
     if where in ROLES:
-        root = authority.view.root_versions()[0].value
-        found = _find(authority, where, key, root.keys)
+        found = find_key(authority, where, key, authority.present_root().keys)
         return next_root(authority, (), now_ms, revoke={found}, compromised_ms=compromised_ms)
     if authority.issued.centre(where) is not None:
         return _revoke_of_centre(authority, where, key, now_ms, compromised_ms, registrar, urgent=urgent)
@@ -147,10 +142,8 @@ def _revoke_of_centre(
 ) -> Signed:
     act = authority.act(now_ms, registrar=registrar)
     record: CentreRecord = act.centre(where)
-    found = {_find(authority, where, key, (*record.keys, *record.sealing))}
-    changes = {
-        name: revoked(getattr(record, name), found, act.at_ms, compromised_ms) for name in ("keys", "sealing")
-    }
+    found = {find_key(authority, where, key, (*record.keys, *record.sealing))}
+    changes = {name: revoked(getattr(record, name), found, act.at_ms, compromised_ms) for name in ("keys", "sealing")}
     act.change_centre(where, **changes)
     return authority.complete(act, urgent=urgent)[0]
 
@@ -158,7 +151,7 @@ def _revoke_of_centre(
 def _without_agency_key(
     authority: Authority, record: AgencyRecord, key: str, at_ms: int, compromised_ms: int
 ) -> dict[str, Any]:
-    found = {_find(authority, record.code, key, (*record.keys, *record.delegation.keys))}
+    found = {find_key(authority, record.code, key, (*record.keys, *record.delegation.keys))}
     entries = revoked(record.delegation.keys, found, at_ms, compromised_ms)
     alive = sum(not entry.revoked_ms for entry in entries)
     threshold = record.delegation.threshold if alive else 1
@@ -168,17 +161,6 @@ def _without_agency_key(
         "keys": revoked(record.keys, found, at_ms, compromised_ms),
         "delegation": replace(record.delegation, keys=entries, threshold=threshold),
     }
-
-
-def _find(authority: Authority, where: str, key: str, entries: Iterable[KeyEntry]) -> bytes:
-    named = authority.key(key)
-    ids = {entry.key_id for entry in entries}
-    if named is not None and named.key_id in ids:
-        return named.key_id
-    found = [item for item in ids if len(key) >= KEY_PREFIX_MIN and item.hex().startswith(key.lower())]
-    if len(found) != 1:
-        raise ConfigurationError("authority_key_unknown", key=key, where=where)
-    return found[0]
 
 
 # --- hurrying -------------------------------------------------------------------------------
@@ -221,7 +203,7 @@ def dismiss_heartbeat_key(authority: Authority, key: str, now_ms: int, *, regist
     """An act whose checkpoint lists this key no more: the checkpoint. Raises: `authority_key_unknown`, as `act`."""
     act = authority.act(now_ms, registrar=registrar)
     entries = authority.heartbeat_entries(act.by, act.at_ms)
-    gone = _find(authority, act.by.name, key, entries)
+    gone = find_key(authority, act.by.name, key, entries)
     act.heartbeat = tuple(entry for entry in entries if entry.key_id != gone)
     return _checkpoint_of(authority, act)
 

@@ -35,6 +35,7 @@ from protocol.entitlement import registrar as find_registrar
 from protocol.entitlement import role_keys
 from protocol.errors import FormatError, NotNow, TrucError
 from protocol.limits import SIGNATURES_MAX
+from protocol.prefix_tree import EMPTY
 from protocol.signing import Signed, Signer, Verifier, sign_batch
 from protocol.staged import Staged
 
@@ -124,16 +125,19 @@ def sign_where_asked(
     *,
     verifier: Verifier | None = None,
     may_sign: Callable[[Signed], bool] = lambda _: True,
+    anchor: bytes = EMPTY,
 ) -> list[Signed]:
     """The things, in the same order, with the signatures of those signers whom the rules ask for one.
 
     One signature of a key covers all things of one format. `may_sign`: what must not be signed here
-    whatever the rules ask for. Raises: FormatError.
+    whatever the rules ask for. `anchor`: the root that may still lack signatures itself. Raises: FormatError.
     """
     verifier = verifier if verifier is not None else Verifier()
     for signed in things:
         check_statement(signed)
-    asked = [wanted_keys(signed, view, verifier) if may_sign(signed) else frozenset() for signed in things]
+    asked = [
+        wanted_keys(signed, view, verifier, anchor=anchor) if may_sign(signed) else frozenset() for signed in things
+    ]
     complete = list(things)
     for signer in signers:
         key_id = signer.public.key_id
@@ -175,7 +179,9 @@ def signed_together(statements: Sequence[tuple[str, bytes]], signers: Sequence[S
     return complete
 
 
-def wanted_keys(signed: Signed, view: DirectoryView, verifier: Verifier) -> frozenset[bytes]:
+def wanted_keys(
+    signed: Signed, view: DirectoryView, verifier: Verifier, *, anchor: bytes = EMPTY
+) -> frozenset[bytes]:
     """The key ids whose signatures are still asked for on this thing.
 
     None unless one of the registrar's own keys has signed it already: anybody can write a file
@@ -185,7 +191,7 @@ def wanted_keys(signed: Signed, view: DirectoryView, verifier: Verifier) -> froz
     value = _READABLE[signed.format].decode(signed.statement)
     try:
         if isinstance(value, Root):
-            return _root_ids(signed, value, view, verifier)
+            return _root_ids(signed, value, view, verifier, anchor)
         if isinstance(value, Checkpoint):
             return _registrar_ids(signed, value, view, verifier)
         if isinstance(value, CentreRecord | AgencyRecord) and not _is_settled(signed, value, view):
@@ -200,11 +206,17 @@ def _is_settled(signed: Signed, value: Numbered, view: DirectoryView) -> bool:
     return view.was_accepted(signed.digest) and (row is None or row.digest != signed.digest)
 
 
-def _root_ids(signed: Signed, value: Root, view: DirectoryView, verifier: Verifier) -> frozenset[bytes]:
+def _root_ids(
+    signed: Signed, value: Root, view: DirectoryView, verifier: Verifier, anchor: bytes
+) -> frozenset[bytes]:
+    """Of the next version only: a number that is taken, or that leaves one out, gets no signature."""
     versions = view.root_versions()
-    if not versions:
+    if not versions and signed.digest != anchor:
         raise NotNow("directory_no_root")
-    present = role_keys(versions[0].value, ROLE_ROOT, value.created_ms)
+    before = versions[0].value if versions else value
+    if versions and value.version != before.version + 1:
+        return frozenset()
+    present = role_keys(before, ROLE_ROOT, value.created_ms)
     signers_of(signed, present, verifier, needed=1)
     return frozenset({*present, *role_keys(value, ROLE_ROOT, value.created_ms)})
 

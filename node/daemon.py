@@ -278,7 +278,8 @@ class Node:
     def take_up_directory(self) -> None:
         """Admit the directory's centres, at the addresses known for them, and look again who is where."""
         self._admit()
-        self._node_record_ms = 0
+        if not self._is_node_record_known():
+            self._node_record_ms = 0
         self.sender.hosts_changed()
         self.returner.hosts_changed()
 
@@ -319,6 +320,13 @@ class Node:
         self.scheduler.at("node record", now_ms + DAY_MS, self._renew_node_record)
         return self._node_record
 
+    def _is_node_record_known(self) -> bool:
+        """Whether what we told of ourselves is believed, and still so."""
+        known, centre = (find(self.settings.centre) for find in (self.directory.node_record, self.directory.find_centre))
+        if known is None or centre is None:
+            return False
+        return (known.value.from_ms, known.value.peer_id) == (self._node_record_ms, centre.value.peer_id)
+
     def _renew_node_record(self) -> None:
         """The day is over; peers hear of the new one by comparing directories."""
         self.node_record()
@@ -328,8 +336,9 @@ class Node:
         histories = [record for record in changed if isinstance(record, DirectoryHistory)]
         if any(record.subject != Subject.NODE for record in histories):
             self.take_up_directory()
-        elif histories:
-            self._admit()
+        else:
+            for record in histories:
+                self.peers.reach(record.code, self._addresses_of(record.code))
 
     def _hello(self, hello: Hello) -> None:
         """Remember marks and addresses that a peer tells."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import AsyncIterator, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import trio
@@ -19,15 +20,15 @@ from node.directory_log import Filling, RegistrarLog
 from node.environment import Environment
 from node.logs import Log
 from node.tasks import Bell, Ready, in_slices
-from protocol.checkpoint import NUMBERED, Checkpoint, Heartbeat, fork_code, fork_name
+from protocol.checkpoint import NUMBERED, Checkpoint, Heartbeat, fork_code, fork_name, waiting_keys
 from protocol.directory import NODE, ROOT
-from protocol.directory_kinds import DirectoryFork, DirectoryHistory, DirectoryNumber, Subject
+from protocol.directory_kinds import DirectoryFork, DirectoryHistory, DirectoryNumber, DirectoryPending, Subject
 from protocol.directory_view import DirectoryView
 from protocol.errors import StoreError
 from protocol.heads import Heads, heads_digest
 from protocol.heartbeats import find_checkpoint, find_heartbeat
 from protocol.prefix_tree import EMPTY, PrefixTree, tree_key
-from protocol.record import KINDS, Put, Records
+from protocol.record import KINDS, Delete, Put, Records
 from protocol.step import Step
 
 R = TypeVar("R")
@@ -49,6 +50,8 @@ class DirectoryIndex:
         self._log: Final = log
         self._logs: dict[str, RegistrarLog] = {}
         self._forks: dict[bytes, tuple[str, int]] = {}
+        self._waits: set[tuple[int, str]] = set()
+        self._waiting: dict[bytes, tuple[Subject, str]] = {}
         self.loose = PrefixTree()
         self._ends: list[tuple[int, str, bytes]] = []
         self._root = (0, EMPTY)
@@ -103,6 +106,10 @@ class DirectoryIndex:
         """The registrar and generation of the proved fork with this name."""
         return self._forks.get(name)
 
+    def waiting_at(self, key: bytes) -> tuple[Subject, str] | None:
+        """The record with a pending version that this leaf of the loose set is about."""
+        return self._waiting.get(key)
+
     def wanted(self) -> list[bytes]:
         """Checkpoints that others name, and that are not here."""
         return [digest for log in self._logs.values() for digest in log.wanted]
@@ -145,6 +152,8 @@ class DirectoryIndex:
                 self._take_history(history)
         async for fork in self._pages(DirectoryFork):
             self._take_fork(fork)
+        async for pending in self._pages(DirectoryPending):
+            self._compare_waiting(_About(pending.subject, pending.code))
         root = self._view.history(Subject.ROOT, "")
         if root is not None:
             self._take_history(root)
@@ -187,12 +196,7 @@ class DirectoryIndex:
 
     def notice(self, step: Step) -> None:
         """A step is durable."""
-        rows = [
-            change.record
-            for change in step.changes
-            if isinstance(change, Put)
-            and isinstance(change.record, DirectoryNumber | DirectoryHistory | DirectoryFork)
-        ]
+        rows = [row for row in map(_row_of, step.changes) if row is not None]
         if rows and self.damaged is None:
             self._late += rows
             self._news.ring()
@@ -218,6 +222,8 @@ class DirectoryIndex:
                 self._take_number(row)
             elif isinstance(row, DirectoryHistory):
                 self._take_history(row)
+            elif isinstance(row, _About):
+                self._compare_waiting(row)
             else:
                 self._take_fork(row)
             yield
@@ -238,6 +244,24 @@ class DirectoryIndex:
             self._root = (0, EMPTY) if signed is None else (ROOT.decode(signed.statement).version, newest)
         elif history.subject in LOOSE and self._is_current(history, newest):
             self.loose.put(tree_key(history.subject, history.code), newest)
+        elif (history.subject, history.code) in self._waits:
+            self._compare_waiting(_About(history.subject, history.code))
+
+    def _compare_waiting(self, about: _About) -> None:
+        """What waits of this record, as it is stored by now: leaves come and go with it."""
+        record = (Subject(about.subject), about.code)
+        pending, history = self._view.pending(*record), self._view.history(*record)
+        keys = waiting_keys(*record)
+        if pending is not None and history is not None:
+            self._waits.add(record)
+            self._waiting.update(dict.fromkeys(keys, record))
+            for key, digest in zip(keys, (pending.digest, history.versions[0].digest), strict=True):
+                self.loose.put(key, digest)
+        elif record in self._waits:
+            self._waits.discard(record)
+            for key in keys:
+                del self._waiting[key]
+                self.loose.remove(key)
 
     def _is_current(self, history: DirectoryHistory, digest: bytes) -> bool:
         """Node records count until their end."""
@@ -271,6 +295,26 @@ class DirectoryIndex:
 
     def _checkpoint(self, digest: bytes) -> Checkpoint | None:
         return find_checkpoint(self._view, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """A record of which something began to wait, or ended."""
+
+    subject: int
+    code: str
+
+
+def _row_of(change: Any) -> Any:
+    """What a change means for the index, if it does."""
+    match change:
+        case Put(record=DirectoryNumber() | DirectoryHistory() | DirectoryFork()):
+            return change.record
+        case Put(record=DirectoryPending(subject=subject, code=code)):
+            return _About(subject, code)
+        case Delete(record=kind, key=(subject, code)) if kind is DirectoryPending:
+            return _About(int(subject), str(code))
+    return None
 
 
 def _place(row: Any) -> tuple[int, str, int, int]:

@@ -70,6 +70,17 @@ class DirectoryKnown:
         log = self._index.log(registrar)
         return log.tree if log is not None and log.generation == generation else None
 
+    def copies(self, key: bytes) -> Sequence[bytes]:
+        """If this leaf is about a record with a pending version: what may come into force by a better copy."""
+        about = self._index.waiting_at(key)
+        if about is None:
+            return ()
+        pending, history = self._view.pending(*about), self._view.history(*about)
+        if pending is None or history is None:
+            return ()
+        since_ms = history.versions[0].created_ms
+        return (pending.digest, *(item.digest for item in history.aside if item.created_ms >= since_ms))
+
     # --- given away ---------------------------------------------------------------------------
 
     def roots(self, version: int) -> Iterator[bytes]:

@@ -18,7 +18,9 @@ from node.directory_alarms import DirectoryAlarms
 from node.directory_days import Days
 from node.directory_door import Door
 from node.directory_index import DirectoryIndex
+from node.directory_feed import DirectoryFeed
 from node.directory_known import DirectoryKnown
+from node.directory_search import DirectorySearch
 from node.directory_server import DirectoryServer
 from node.directory_session import DirectorySession
 from node.directory_sync import DirectorySync
@@ -82,6 +84,8 @@ class DirectoryRoom:
             centre=centre,
             stop_when_old=stop_when_old,
         )
+        self.search: Final = DirectorySearch(store.committed, environment, log)
+        self.feed: Final = DirectoryFeed(store)
         known = DirectoryKnown(self.index, directory, environment)
         self.server: Final = DirectoryServer(
             kept=known, index=self.index, environment=environment, metrics=metrics
@@ -98,7 +102,14 @@ class DirectoryRoom:
             own=centre,
             on_level=self.days.level,
         )
-        self._listeners: Final = (self.index.notice, self.days.notice, self.alarms.notice, self.sync.notice)
+        self._listeners: Final = (
+            self.index.notice,
+            self.days.notice,
+            self.alarms.notice,
+            self.sync.notice,
+            self.search.notice,
+            self.feed.notice,
+        )
         pump.after_batch.append(self._notice)
 
     def _notice(self, step: Step) -> None:
@@ -119,6 +130,7 @@ class DirectoryRoom:
             await start(nursery, self.index.run)
             await start(nursery, self.days.run)
             await start(nursery, self.sync.run)
+            await start(nursery, self.search.run)
             nursery.start_soon(self.alarms.build)
             task_status.started()
 

@@ -63,6 +63,11 @@ class Freshness:
         """Every log, in the order of registrars."""
         return [self._state(log) for log in self._index.logs()]
 
+    def state_of(self, registrar: str) -> LogState | None:
+        """One log; None where nothing of it is known (yet)."""
+        log = self._index.log(registrar)
+        return None if log is None else self._state(log)
+
     def tier(self) -> Tier:
         """The worst tier of what matters here."""
         states = {state.registrar: state for state in self.states()}

@@ -126,9 +126,14 @@ class Peers:
             if known is None:
                 known = self._peers[centre] = Peer(centre)
                 self._nursery.start_soon(self._keep, known)
-            if known.addresses != addresses:
-                known.addresses = addresses
-                self.wake(centre)
+            self.reach(centre, addresses)
+
+    def reach(self, centre: str, addresses: tuple[str, ...]) -> None:
+        """From now on an admitted centre is looked for at these addresses."""
+        peer = self._peers.get(centre)
+        if peer is not None and peer.addresses != addresses:
+            peer.addresses = addresses
+            self.wake(centre)
 
     def wake(self, centre: str) -> None:
         """A sign of life: try this peer now, whatever its back-off says."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from node.committer import Committer, Ticket
 from node.logs import Log, change_of_state
 from protocol import acting, greeting, receiving, retention, sending, settling
+from protocol.directory_news import news_changes
 from protocol.errors import TrucError
 from protocol.records import IN, OUT, Outgoing
 from protocol.step import (
@@ -52,9 +53,11 @@ def put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     return retention.return_put_off(view, here, answer)
 
 
-def record(_view: View, _here: Here, recorded: Recorded) -> Step:
-    """A change that was decided elsewhere goes to the disk in order with everything else."""
-    return Step(changes=recorded.changes, reply=recorded.reply)
+def record(view: View, here: Here, recorded: Recorded) -> Step:
+    """A change that was decided elsewhere goes to the disk in order with everything else; what it changes in the
+    directory stands in the news with it."""
+    news = news_changes(recorded.changes, view.records, here.now_ms, clock_trusted=here.clock_trusted)
+    return Step(changes=(*recorded.changes, *news), reply=recorded.reply)
 
 
 STEPS: Final[Mapping[type, Callable[[View, Here, Any], Step]]] = {

@@ -49,11 +49,7 @@ def make_centre_request(
         names=names,
         peer_id=peer_id,
         keys=tuple(key_entry(signer.public, now_ms) for signer in signers),
-        sealing=(
-            KeyEntry(
-                algorithm=ALGORITHM_X25519, raw=sealing_raw, from_ms=now_ms, until_ms=now_ms + KEY_LIFE_MS
-            ),
-        ),
+        sealing=(KeyEntry(algorithm=ALGORITHM_X25519, raw=sealing_raw, from_ms=now_ms, until_ms=now_ms + KEY_LIFE_MS),),
     )
     return signed_by_all(CENTRE_REQUEST, request, signers)
 

@@ -51,6 +51,11 @@ Accept = Callable[[str, str, ByteStream], Awaitable[None]]
 peer opens; the stream is reset when it returns or raises."""
 
 
+Meet = Callable[[str, ByteStream], Awaitable[str]]
+"""Called with (peer id, stream) for the one directory stream that a peer may open which is not
+admitted; what comes of it: empty if it is admitted now, else why not. Bounded in number and time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """Somebody who was turned away. `peer_id` is empty when the handshake did not get so far."""
@@ -75,6 +80,11 @@ class Transport(Protocol):
     def admit(self, peers: Mapping[str, str]) -> None:
         """From now on exactly these centres are admitted: centre code → peer id. Streams and
         connections of others are reset, at once and later."""
+        ...
+
+    def meet(self, meet: Meet) -> None:
+        """From now on somebody hears the introductions of peers that are not admitted
+        (`protocol/spec/joining.md` §2); until then they are turned away unheard."""
         ...
 
     def refused(self) -> Sequence[Refused]:

@@ -15,6 +15,8 @@ from protocol.catalogue_delivery import ROWS as _DELIVERY
 from protocol.catalogue_directory import ROWS as _RECONCILIATION
 from protocol.catalogue_entry import Entry
 from protocol.catalogue_entry import row as _row
+from protocol.catalogue_pki import ROWS as _PKI
+from protocol.catalogue_joining import ROWS as _JOINING
 from protocol.errors import TrucError
 
 Language = Literal["vi", "en"]
@@ -563,8 +565,8 @@ CATALOGUE: Final[dict[str, Entry]] = {
     entry.code: entry
     for entry in (
         *_DIRECTORY, *_STATEMENTS, *_FORMAT, *_CODES, *_SEALING, *_SIGNING, *_CONFIGURATION,
-        *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API, *_RECONCILIATION,
-        *_AUTHORITY,
+        *_DOCUMENT, *_ENVELOPE, *_RECEIPT, *_EVIDENCE, *_STORAGE, *_COMMAND, *_DELIVERY, *_API, *_RECONCILIATION, *_JOINING,
+        *_AUTHORITY, *_PKI,
     )
 }
 

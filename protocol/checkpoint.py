@@ -26,6 +26,7 @@ from protocol.directory import (
     Positive,
     Registrar,
 )
+from protocol.directory_kinds import Subject
 from protocol.encoding import Count, Digest, Extensions, Format, Key, Meta, TimeMs, decode, encode, lp
 from protocol.errors import FormatError, TrustError
 from protocol.limits import (
@@ -36,7 +37,7 @@ from protocol.limits import (
     KNOWN_MS,
     STATEMENT_BYTES_MAX,
 )
-from protocol.prefix_tree import EMPTY, PrefixTree
+from protocol.prefix_tree import EMPTY, PrefixTree, tree_key
 from protocol.signing import ALGORITHM_ED25519, PublicKey, Signed
 
 FORK_BYTES_MAX: Final = 2 * DIRECTORY_WIRE_BYTES_MAX + 64
@@ -276,6 +277,12 @@ def _place_of(signed: Signed) -> tuple[str, int, int]:
 def fork_code(registrar: str, generation: int) -> str:
     """What a fork is about, as `code` of its tree key: no agency code has a slash."""
     return f"{registrar}/{generation}"
+
+
+def waiting_keys(subject: int, code: str) -> tuple[bytes, bytes]:
+    """The tree keys of what waits: of the pending version of this record, and of the one in force meanwhile."""
+    about = f"{subject}/{code}"
+    return tree_key(Subject.PENDING, about), tree_key(Subject.MEANWHILE, about)
 
 
 def fork_name(registrar: str, generation: int) -> bytes:

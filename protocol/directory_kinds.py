@@ -26,6 +26,10 @@ class Subject(IntEnum):
     LOCK = 5
     HEARTBEAT = 6
     FORK = 7
+    PENDING = 8
+    """In trees only: the pending version of a record."""
+    MEANWHILE = 9
+    """In trees only: the version in force of a record that has a pending one."""
 
 
 SubjectNumber = Annotated[int, Meta(ge=1, le=7)]

@@ -27,7 +27,7 @@ from protocol.directory_kinds import (
     VersionRef,
 )
 from protocol.entitlement import Known, Purpose, keys_of, revoked_ids, state_of
-from protocol.errors import RequestError, StoreError
+from protocol.errors import FormatError, RequestError, StoreError
 from protocol.limits import CLOCK_SKEW_MS, DIRECTORY_WIRE_BYTES_MAX
 from protocol.record import Records
 from protocol.signing import Signed
@@ -54,19 +54,36 @@ class RecordCache:
         """The statement with this digest.
 
         Raises:
-            StoreError: `store_damaged` (the history names a thing that is not there).
+            StoreError: `directory_damaged` (the history names a thing that is not there, or not what it was).
         """
         if digest in self._values:
             self._values.move_to_end(digest)
             return self._values[digest]
-        thing = records.get(DirectoryThing, digest)
-        if thing is None:
-            raise StoreError("store_damaged", reason="a directory record is missing")
-        signed = Signed.from_wire(thing.wire, bytes_max=WIRE_BYTES_MAX)
+        signed = stored_thing(records, digest)
+        if signed is None or signed.format not in FORMATS:
+            raise StoreError("directory_damaged", what=digest.hex()[:16])
         value = self._values[digest] = FORMATS[signed.format].decode(signed.statement)
         if len(self._values) > self._max:
             self._values.popitem(last=False)
         return value
+
+
+def stored_thing(records: Records, digest: bytes) -> Signed | None:
+    """The thing that lies under this digest, and has it.
+
+    Raises:
+        StoreError: `directory_damaged`, `record_damaged`.
+    """
+    found = records.get(DirectoryThing, digest)
+    if found is None:
+        return None
+    try:
+        signed = Signed.from_wire(found.wire, bytes_max=WIRE_BYTES_MAX)
+    except FormatError as error:
+        raise StoreError("directory_damaged", what=digest.hex()[:16]) from error
+    if signed.digest != digest:  # the checksum fits, so somebody wrote it
+        raise StoreError("directory_damaged", what=digest.hex()[:16])
+    return signed
 
 
 class DirectoryView:
@@ -101,7 +118,7 @@ class DirectoryView:
     def pending_version(self, subject: Subject, code: str) -> Known[Any] | None:
         """As the two above."""
         row = self.pending(subject, code)
-        return None if row is None else Known(self.cache.value(self.records, row.digest), row.digest)
+        return None if row is None else self._known(code, VersionRef(digest=row.digest, created_ms=0))
 
     def pending(self, subject: Subject, code: str) -> DirectoryPending | None:
         """What is pending for a record, and since when this node knows."""
@@ -240,9 +257,8 @@ class DirectoryView:
     # --- things -----------------------------------------------------------------------------
 
     def thing(self, digest: bytes) -> Signed | None:
-        """The signed thing with this digest, superseded or not."""
-        found = self.records.get(DirectoryThing, digest)
-        return None if found is None else Signed.from_wire(found.wire, bytes_max=WIRE_BYTES_MAX)
+        """The signed thing with this digest, superseded or not. Raises: StoreError: as `stored_thing`."""
+        return stored_thing(self.records, digest)
 
     def root_digest(self) -> bytes | None:
         """The digest of the root in force; None before the first import."""
@@ -286,16 +302,30 @@ class DirectoryView:
     # --- pieces -----------------------------------------------------------------------------
 
     def versions(self, subject: Subject, code: str) -> tuple[Known[Any], ...]:
-        """The versions of anything that count, the one in force first; empty when unknown."""
+        """The versions of anything that count, the one in force first; empty when unknown.
+
+        Raises:
+            StoreError: `directory_damaged`, `record_damaged`.
+        """
         history = self.history(subject, code)
-        return () if history is None else tuple(map(self._known, history.versions))
+        return () if history is None else tuple(self._known(code, item) for item in history.versions)
 
     def _newest(self, subject: Subject, code: str) -> Known[Any] | None:
         history = self.history(subject, code)
-        return None if history is None else self._known(history.versions[0])
+        return None if history is None else self._known(code, history.versions[0])
 
-    def _known(self, item: VersionRef) -> Known[Any]:
-        return Known(self.cache.value(self.records, item.digest), item.digest, item.from_ms)
+    def _known(self, code: str, item: VersionRef) -> Known[Any]:
+        value = self.cache.value(self.records, item.digest)
+        if _code_of(value) != code:  # a good thing in the place of another
+            raise StoreError("directory_damaged", what=code)
+        return Known(value, item.digest, item.from_ms)
+
+
+def _code_of(value: Any) -> str:
+    if isinstance(value, Root):
+        return ""
+    code: str = value.centre if isinstance(value, NodeRecord) else value.code
+    return code
 
 
 def _successors(record: AgencyRecord, pending: Known[AgencyRecord] | None) -> tuple[str, ...]:

@@ -79,13 +79,23 @@ def decode(data: bytes, *, bytes_max: int) -> Any:
             UTF-8, too deep, duplicate key, float, nil or extension type),
             `format_not_canonical` (readable, but not the one way of writing it).
     """
-    value = _unpack(data, bytes_max)
-    if _pack(_sorted(value)) != data:
+    value, has_maps = _unpack(data, bytes_max)
+    if _pack(_sorted(value) if has_maps else value) != data:
         raise FormatError("format_not_canonical")
     return value
 
 
-def _unpack(data: bytes, bytes_max: int) -> Any:
+def glance(data: bytes, *, bytes_max: int) -> Any:
+    """As `decode`, without the test that this is the one way of writing it: for looking, not for believing.
+
+    Raises:
+        FormatError: `format_too_large`, `format_malformed`.
+    """
+    return _unpack(data, bytes_max)[0]
+
+
+def _unpack(data: bytes, bytes_max: int) -> tuple[Any, bool]:
+    """The value, and whether there is any map in it."""
     if len(data) > bytes_max:
         raise FormatError("format_too_large", size=len(data), limit=bytes_max)
     try:
@@ -104,8 +114,7 @@ def _unpack(data: bytes, bytes_max: int) -> Any:
         raise
     except (ValueError, TypeError, msgpack.UnpackException, OverflowError, RecursionError) as error:
         raise FormatError("format_malformed", reason=type(error).__name__) from error
-    _check_kinds(value, DEPTH_MAX)
-    return value
+    return value, _check_kinds(value, DEPTH_MAX)
 
 
 def _pack(value: Any) -> bytes:
@@ -124,20 +133,25 @@ def _sorted(value: Any) -> Any:
     return value
 
 
-def _check_kinds(value: Any, depth: int) -> None:
+def _check_kinds(value: Any, depth: int) -> bool:
+    """Return if only kinds of the wire are in it, not too deep; whether there is any map in it."""
     kind = type(value)
-    if kind is int or kind is str or kind is bytes or kind is bool:
-        return
+    if kind is bytes or kind is int or kind is str or kind is bool:
+        return False
     if depth == 0:
         raise FormatError("format_malformed", reason="depth")
     if kind is dict:
         for item in value.values():
             _check_kinds(item, depth - 1)
-    elif kind is list:
-        for item in value:
-            _check_kinds(item, depth - 1)
-    else:
+        return True
+    if kind is not list:
         raise FormatError("format_malformed", reason=kind.__name__)
+    has_maps = False
+    for item in value:
+        item_kind = type(item)
+        if item_kind is not bytes and item_kind is not str and item_kind is not int:
+            has_maps = _check_kinds(item, depth - 1) or has_maps
+    return has_maps
 
 
 def _unique_integer_keys(pairs: list[tuple[Any, Any]]) -> dict[int, Any]:
@@ -260,6 +274,10 @@ class Format(Generic[T]):
         assert read_back == value, f"{self.name}: written bytes do not read back"
         return data
 
+    def pack(self, value: T) -> bytes:
+        """As `encode`, unchecked: for values made of parts that were checked where they came from."""
+        return _pack(self._plan.write(value))
+
     def decode(self, data: bytes) -> T:
         """Read canonical bytes into the statement class.
 
@@ -286,7 +304,7 @@ class Format(Generic[T]):
         return self._typed(wire)
 
     def _parse(self, data: bytes) -> T:
-        return self._typed(_unpack(data, self.bytes_max))
+        return self._typed(_unpack(data, self.bytes_max)[0])
 
     def _typed(self, wire: Any) -> T:
         named = self._plan.read(wire, "")

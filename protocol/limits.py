@@ -96,6 +96,27 @@ DIRECTORY_WIRE_BYTES_MAX: Final = 2 * STATEMENT_BYTES_MAX
 """A directory statement with its signatures."""
 HEARTBEAT_KEYS_MAX: Final = 4
 """Keys that one checkpoint lets repeat it: two machines, and their successors during a rotation."""
+CUSTODY_KEYS_MAX: Final = 9
+"""Keys in one request of a custodian; as many as a role gets: old ones stay beside them within the 16 of a root."""
+
+# --- national PKI (spec/pki.md) ---------------------------------------------------------------
+PKI_BYTES_MAX: Final = 8 * KIB
+"""Credentials in a record: a certificate has about 2 KiB; every node keeps a copy of all of them."""
+CERTIFICATE_BYTES_MAX: Final = 4 * KIB
+CERTIFICATES_MAX: Final = 4
+"""The holder's, and what leads to an anchor; the national tree has three levels."""
+PKI_PROOFS_MAX: Final = 4
+"""Endorsed keys at a time: two during a rotation, and room for two machines."""
+ENDORSEMENT_BYTES_MAX: Final = 512
+CERTIFICATE_PATH_MAX: Final = 5
+"""Certificates above the holder's."""
+RSA_BITS_MIN: Final = 2_048
+RSA_BITS_MAX: Final = 8_192
+"""A verification costs the square of it: 0.3 ms at this size."""
+CRL_BYTES_MAX: Final = 16 * MIB
+"""One revocation list: about 400,000 entries."""
+PKI_FILES_MAX: Final = 64
+"""Files of anchors, intermediates or lists."""
 
 # --- reconciliation (spec/reconcile.md) -------------------------------------------------------
 RECONCILE_QUESTION_BYTES_MAX: Final = 64 * KIB
@@ -126,6 +147,8 @@ RECONCILE_JUNK_MAX: Final = 100
 """Things bad in themselves, or shown in the loose set and not given, that one session forgives."""
 RECONCILE_UNTAKEN_MAX: Final = 10_000
 """Things that could not be taken for whatever reason; then a session stops, and nobody is blamed."""
+RECONCILE_COPIES_MAX: Final = 20_000
+"""Further copies of waiting things that one session asks for: a night in which every commune moves, and its aside."""
 RECONCILE_RESTARTS_MAX: Final = 4
 """How often one descent begins again because the other side's tree changed meanwhile."""
 RECONCILE_STREAMS_MAX: Final = 2
@@ -134,6 +157,35 @@ RECONCILE_SESSIONS_HOUR_MAX: Final = 30
 """Sessions of one peer in an hour beyond the first; pings and gossip make more needless."""
 INTRODUCTIONS_MAX: Final = 16
 """Introductions of strangers at the same time."""
+INTRODUCTION_THINGS_MAX: Final = 32
+"""Roots and records in one introduction: years of root rotations; judging them takes some 30 ms."""
+INTRODUCTION_CENTRES_MAX: Final = 8
+"""Versions of its own record that a node introduces itself with: who lacks more was away for years."""
+INTRODUCTIONS_VAIN_MAX: Final = 16
+"""Introductions that led nowhere, of one network address, before it has to wait."""
+INTRODUCTION_AGAIN_MS: Final = 4_000
+"""After so long such an address may introduce itself once more: its judging costs us 1 % of the time."""
+STRANGER_STREAMS_MAX: Final = 4
+"""Streams of somebody not admitted: the introduction, and what other libraries open by themselves."""
+STRANGER_BYTES_MAX: Final = 128 * KIB
+"""Received from somebody not admitted and not yet read: twice an introduction."""
+
+# --- joining (spec/joining.md) ----------------------------------------------------------------
+ANCHOR_BYTES_MAX: Final = 8 * KIB
+"""An anchor file; sixteen contacts with two addresses each need 4 KiB, and it is to be mailed as text."""
+ANCHOR_CONTACTS_MAX: Final = 16
+ANCHOR_ADDRESSES_MAX: Final = 4
+
+# --- announcements (spec/announcement.md) -----------------------------------------------------
+ANNOUNCEMENT_BYTES_MAX: Final = 64 * KIB
+"""One announcement: about 90 records and a millisecond of reading, one message of the connection; what is
+larger than 1 MiB some implementations lose without a word."""
+ANNOUNCED_THINGS_MAX: Final = 64
+"""Things in one announcement: about 20 ms of judging."""
+ANNOUNCED_LOGS_MAX: Final = 64
+"""Logs in one announcement; each thing belongs to one at most."""
+ANNOUNCEMENTS_ROW_MAX: Final = 16
+"""Announcements in a row: 1,000 records; more of them come faster by comparing."""
 
 # --- exchange -------------------------------------------------------------------------------
 INLINE_BYTES_MAX: Final = 128 * KIB
@@ -161,6 +213,8 @@ EXPIRY_DEFAULT_MS: Final = 30 * DAY_MS
 EXPIRY_MAX_MS: Final = 90 * DAY_MS
 PENDING_MS: Final = DAY_MS
 """How long a change of keys or host that nobody endorsed stays pending: a working day to notice the alarm."""
+CLOSED_ADMITTED_MS: Final = 400 * DAY_MS
+"""A closed centre stays admitted: 90 days that a document may live, a year of late statuses (spec/joining.md §3)."""
 JOINING_MS: Final = HOUR_MS
 """While a code is known for less than this, a pending day runs from the version's date: a node that
 joins takes in the log within minutes, and is to arrive where the others are."""
@@ -174,5 +228,7 @@ RECONCILE_ANSWER_MS: Final = 10 * SECOND_MS
 """From a question to the first frame of its answer, and from frame to frame."""
 RECONCILE_STALL_MS: Final = 60 * SECOND_MS
 """An answering stream on which nothing is asked or taken for so long is closed."""
+ANNOUNCED_AGE_MAX_MS: Final = 10 * MINUTE_MS
+"""Older announcements are repetitions, and older things are known to whoever pings."""
 INTRODUCTION_MS: Final = 5 * SECOND_MS
 """A stranger has this long for his introduction."""

@@ -227,6 +227,16 @@ class PrefixTree:
         parts = _cut(self._within(prefix), prefix.bits + NIBBLE, prefix.number << NIBBLE, 16)
         return tuple(_tree(part) for part in parts)
 
+    def leaves(self, prefix: Prefix) -> list[tuple[bytes, bytes]]:
+        """The leaves below this prefix, in ascending order of keys."""
+        spread = self._bits - prefix.bits
+        if spread > 0:
+            entries = b"".join(self._buckets[prefix.number << spread : (prefix.number + 1) << spread])
+        else:
+            entries = self._within(prefix)
+        starts = range(0, len(entries), _ENTRY)
+        return [(entries[at : at + HASH_BYTES], entries[at + HASH_BYTES : at + _ENTRY]) for at in starts]
+
     # --- pieces ---------------------------------------------------------------------------
 
     def _bucket_of(self, key: bytes) -> int:

@@ -18,8 +18,10 @@ from protocol.errors import FormatError, NetworkError, NotNow, TrucError, TrustE
 from protocol.framing import Decoder
 from protocol.heads import Heads, LogHead, differing
 from protocol.limits import (
+    DIRECTORY_VERSIONS_MAX,
     RECONCILE_ANSWER_FRAMES_MAX,
     RECONCILE_BYTES_MAX,
+    RECONCILE_COPIES_MAX,
     RECONCILE_FETCH_MAX,
     RECONCILE_FRAME_BYTES_MAX,
     RECONCILE_JUNK_MAX,
@@ -90,6 +92,11 @@ class Known(Protocol):
 
     def tree(self, registrar: str, generation: int) -> PrefixTree | None:
         """The tree of this log, or of the loose set if `registrar` is empty."""
+        ...
+
+    def copies(self, key: bytes) -> Sequence[bytes]:
+        """If this is the key of a leaf about a record with a pending version: the digests of what may
+        come into force by a better copy."""
         ...
 
 
@@ -246,7 +253,8 @@ class Asker:
         for head in differing(self._known.heads(), theirs):
             yield from self._log(head)
         yield from self._fetch(self._known.wanted()[:RECONCILE_FETCH_MAX], promised=False)
-        yield from self._descend("", 0, theirs.loose)
+        alone = yield from self._descend("", 0, theirs.loose)
+        yield from self._copies(alone)
 
     def _heads(self) -> _Steps[Heads]:
         yield self._ask(HeadsAsked())
@@ -332,9 +340,12 @@ class Asker:
 
     # --- trees ----------------------------------------------------------------------------
 
-    def _descend(self, registrar: str, generation: int, root: bytes) -> _Steps[None]:
-        """Find and fetch what is in their tree and not here; the loose set forgets, a log never does."""
-        descent = Descent(root, registrar)
+    def _descend(self, registrar: str, generation: int, root: bytes) -> _Steps[Iterable[bytes]]:
+        """Find and fetch what is in their tree and not here; the loose set forgets, a log never does.
+
+        The keys of what only we have in the loose set are returned.
+        """
+        descent = Descent(root, registrar, notes_alone=not registrar)
         while descent.pending or descent.found:
             if len(descent.found) >= RECONCILE_FETCH_MAX or not descent.pending:
                 batch = descent.found[:RECONCILE_FETCH_MAX]
@@ -345,6 +356,7 @@ class Asker:
                 yield self._ask(TreeAsked(registrar=registrar, generation=generation, prefixes=pairs))
                 yield from self._nodes(descent, registrar, generation)
         self._settled = self._settled and descent.settled
+        return descent.alone
 
     def _nodes(self, descent: Descent, registrar: str, generation: int) -> _Steps[None]:
         """Take in the answer to one question about a tree."""
@@ -372,6 +384,29 @@ class Asker:
         lacking = {digest for digest in digests if not self._known.holds(digest)}
         if not lacking:
             return
+        yield from self._things_of(lacking)
+        self._kept_back += 0 if promised else len(lacking)
+        if (promised and lacking) or self._kept_back > RECONCILE_JUNK_MAX:
+            raise NetworkError("peer_withholds", what="things", said=len(digests), given=len(digests) - len(lacking))
+
+    def _copies(self, keys: Iterable[bytes]) -> _Steps[None]:
+        """Get their copies of what waits here and not there: theirs may be endorsed. They need have none."""
+        asked: set[bytes] = set()
+        batch: set[bytes] = set()
+        for key in keys:
+            batch.update(digest for digest in self._known.copies(key) if digest not in asked)
+            if len(asked) + len(batch) > RECONCILE_COPIES_MAX:
+                self._settled = False
+                return
+            if len(batch) >= RECONCILE_FETCH_MAX - DIRECTORY_VERSIONS_MAX:
+                asked |= batch
+                yield from self._things_of(batch)
+                batch = set()
+        if batch:
+            yield from self._things_of(batch)
+
+    def _things_of(self, lacking: set[bytes]) -> _Steps[None]:
+        """Ask for things by digest, and have judged what comes; what does not come is left in the set."""
         yield self._ask(ThingsAsked(digests=tuple(sorted(lacking))))
         more = True
         while more:
@@ -382,9 +417,6 @@ class Asker:
             lacking.difference_update(names)
             yield from self._judge(part.things)
             more = part.more
-        self._kept_back += 0 if promised else len(lacking)
-        if (promised and lacking) or self._kept_back > RECONCILE_JUNK_MAX:
-            raise NetworkError("peer_withholds", what="things", said=len(digests), given=len(digests) - len(lacking))
 
     def _judge(self, wires: Sequence[bytes]) -> _Steps[int]:
         """Have these things judged; how many were not believed is returned."""

@@ -1,4 +1,4 @@
-"""One descent through a peer's prefix tree: which prefixes to ask about, and what lacks here.
+"""One descent through a peer's prefix tree: which prefixes to ask about, what lacks here, and what lacks there.
 
 Spec: `spec/reconcile.md` §3. Every node must hash to what its parent said, so a peer can invent a
 tree only as a whole, and then has to give what is in it. Depth first: what is pending stays small.
@@ -16,12 +16,16 @@ from protocol.prefix_tree import EMPTY, KEY_BITS, ROOT_PREFIX, Node, Prefix, Pre
 class Descent:
     """The state of one descent from `root`; `what` names the tree in errors."""
 
-    def __init__(self, root: bytes, what: str) -> None:
+    def __init__(self, root: bytes, what: str, *, notes_alone: bool) -> None:
+        """`notes_alone`: keep the keys of what only we have; not for trees as large as a nation."""
         self.root = root
         self.found: list[bytes] = []
         """Digests of leaves that are not kept here, to be fetched by the caller."""
+        self.alone: dict[bytes, None] = {}
+        """Keys of own leaves that were not in the other tree as it was shown, in the order of the descent."""
         self.settled = True
         self._what = what
+        self._notes_alone = notes_alone
         self._restarts = 0
         self._pending: list[tuple[Prefix, bytes]] = [(ROOT_PREFIX, root)]
         self._asked: list[tuple[Prefix, bytes]] = []
@@ -36,7 +40,9 @@ class Descent:
         asked: list[tuple[Prefix, bytes]] = []
         while self._pending and len(asked) < RECONCILE_PREFIXES_MAX:
             prefix, said = self._pending.pop()
-            if said not in {EMPTY, own.tree_below(prefix)}:
+            if said == EMPTY:
+                self._alone(prefix, own)
+            elif said != own.tree_below(prefix):
                 asked.append((prefix, said))
         self._asked = asked[::-1]
         return [prefix for prefix, _ in asked]
@@ -55,7 +61,9 @@ class Descent:
                 raise self._contradiction()
             if node.below:
                 self._deeper(prefix, node, own)
-            elif not holds(node.digest):
+                continue
+            self._alone(prefix, own, but=(node.key, node.digest))
+            if not holds(node.digest):
                 self.found.append(node.digest)
 
     def finish(self) -> None:
@@ -76,8 +84,12 @@ class Descent:
             raise self._contradiction()
         hashes = own.hashes(prefix)
         for nibble in range(16):
-            if node.below[nibble] not in {EMPTY, hashes[nibble]}:
+            if node.below[nibble] != hashes[nibble]:
                 self._pending.append((prefix.child(nibble), node.below[nibble]))
+
+    def _alone(self, prefix: Prefix, own: PrefixTree, *, but: tuple[bytes, bytes] | None = None) -> None:
+        if self._notes_alone:
+            self.alone |= {key: None for key, digest in own.leaves(prefix) if (key, digest) != but}
 
     def _contradiction(self) -> NetworkError:
         return NetworkError("peer_contradicts", what=self._what)

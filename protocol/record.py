@@ -8,7 +8,7 @@ lies and how keys sort is the business of `storage/keyspace.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
 from protocol.encoding import Count, Digest, Format, Key
@@ -55,9 +55,13 @@ def kind(number: int, *key: str) -> Callable[[type[R]], type[R]]:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Make this record durable, replacing the one with its key."""
+    """Make this record durable, replacing the one with its key.
+
+    `written`: its key and value in the store, where they were made ahead (`storage/keyspace.py`).
+    """
 
     record: Any
+    written: tuple[bytes, bytes] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,11 +301,19 @@ class Verifier:
             root = root_from_path(signed.digest, item.leaf_index, item.tree_size, item.path)
         except FormatError as error:
             raise TrustError("signature_path") from error
-        text = signed_text(signed.format, key, root)
-        memo = sha256(text + item.signature).digest()
+        self.verify_root(signed.format, key, root, item.signature)
+
+    def verify_root(self, format_name: str, key: PublicKey, root: bytes, signature: bytes) -> None:
+        """Return if this key signed a batch of this format with this root.
+
+        Raises:
+            TrustError: `signature_invalid`.
+        """
+        text = signed_text(format_name, key, root)
+        memo = sha256(text + signature).digest()
         if memo not in self._memo:
             self.operations += 1
-            _verify_ed25519(key.raw, item.signature, text)
+            _verify_ed25519(key.raw, signature, text)
         self._remember(memo)
 
     def open(self, expected: Format[T], signed: Signed, key: PublicKey) -> Verified[T]:

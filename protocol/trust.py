@@ -153,7 +153,7 @@ def _accept_numbered(signed: Signed, form: Format[Any], court: Court) -> Accepte
 def _numbered(made: Accepted, record: Numbered, court: Court) -> Accepted:
     signers = registered(made.signed, record, court)
     if isinstance(record, AgencyRecord):
-        _check_aliases(record)
+        check_aliases(record)
     ruling = rule(made.signed, record, court)
     return replace(
         _signed_by(made, signers),
@@ -187,7 +187,8 @@ def _judged_anew(made: Accepted, record: Numbered, court: Court) -> Accepted:
     return accepted if accepted.standing is Standing.IN_FORCE else _again(made)
 
 
-def _check_aliases(record: AgencyRecord) -> None:
+def check_aliases(record: AgencyRecord) -> None:
+    """The aliases that its registrar may give. Raises: TrustError: `directory_alias`."""
     if record.registrar == ROLE_ROOT:
         return
     for index, alias in enumerate(record.aliases):

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from protocol.errors import StoreError
 from protocol.limits import MIB
-from protocol.record import Body, Change, Delete, KeyPart, PutBody
+from protocol.record import Body, Change, Delete, KeyPart, Put, PutBody
 from storage.bodies import FILE_SEGMENT, SMALL_BODY_BYTES_MAX, BodyStore
 from storage.folder import Folder, OsFolder, translated
 from storage.head import Head, Identity, SegmentUse, create_mark, take_up_mark, write_mark
@@ -105,6 +105,10 @@ class Store:
     def publish(self) -> None:
         """Show what is durable now in `committed`. On the loop."""
         self._published.publish()
+
+    def frozen(self) -> OverlayView:
+        """What is durable at this moment, whatever is written later: for what takes long to give away."""
+        return OverlayView(self._kv.snapshot())
 
     def raise_term(self) -> int:
         """Begin a new term, in which no batch of an older one counts; at a take-over.
@@ -217,7 +221,7 @@ class Store:
     # --- how a batch is made ------------------------------------------------------------------
 
     def _resolve(self, changes: Sequence[Change]) -> dict[bytes, Any]:
-        """What lies under each changed key in the end: a record, a PutBody, or None."""
+        """What lies under each changed key in the end: a record, a Put that was written ahead, a PutBody, or None."""
         final: dict[bytes, Any] = {}
         for change in changes:
             if isinstance(change, Delete):
@@ -231,16 +235,15 @@ class Store:
             else:
                 record = change.record
                 assert not isinstance(record, Body) or _in_file(record), "only the store gives places in segments"
-                final[key_of(record)] = record
+                if change.written is None:
+                    final[key_of(record)] = record
+                else:
+                    final[change.written[0]] = change
         return final
 
     def _commit(self, final: dict[bytes, Any], *, term: int | None = None) -> Written:
         before = {at: self._read(Body, at) for at in final if at[0] == _BODY_KIND}
-        plain = [
-            (at, None) if record is None else write_record(record)
-            for at, record in final.items()
-            if not isinstance(record, PutBody)
-        ]
+        plain = [_pair(at, record) for at, record in final.items() if not isinstance(record, PutBody)]
         small = [change for change in final.values() if isinstance(change, PutBody)]
         written = sum(len(value) for _, value in plain if value) + sum(len(change.blob) for change in small)
         self.bodies.require_commit_space(written)
@@ -395,6 +398,14 @@ def _locked(path: Path, folder: OsFolder, *, create: bool, make: Callable[[KeyVa
         store.at_close(lock.release)
         opened.pop_all()
         return store
+
+
+def _pair(at: bytes, record: Any) -> tuple[bytes, bytes | None]:
+    """What is written for a record, a `Put` that was written ahead, or None."""
+    if isinstance(record, Put):
+        assert record.written is not None
+        return record.written
+    return (at, None) if record is None else write_record(record)
 
 
 def _pairs(records: Iterable[Any]) -> list[tuple[bytes, bytes]]:

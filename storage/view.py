@@ -102,7 +102,8 @@ class OverlayView:
         elif isinstance(change, PutBody):
             at, record, blob = full_key(Body, (change.digest,)), staged_body(change), change.blob
         else:
-            at, record = key_of(change.record), change.record
+            at = key_of(change.record) if change.written is None else change.written[0]
+            record = change.record
         self._staged[at] = (self._ticket, record, blob)
         return at
 

@@ -207,7 +207,7 @@ def _directory(node: Node) -> DirectoryStateView:
         "ready": room.index.is_ready,
         "heads": room.index.digest().hex(),
         "tier": room.freshness.tier().name.lower(),
-        "logs": [_log(state) for state in room.freshness.states()[:LOGS_MAX]],
+        "logs": [log_view(state) for state in room.freshness.states()[:LOGS_MAX]],
         "heard_ms": room.days.heard_ms,
         "peers_heard": len(levels),
         "peers_level": sum(levels.values()),
@@ -215,7 +215,8 @@ def _directory(node: Node) -> DirectoryStateView:
     }
 
 
-def _log(state: LogState) -> LogView:
+def log_view(state: LogState) -> LogView:
+    """How far a registrar's log is known."""
     return {
         "registrar": state.registrar,
         "generation": state.generation,

@@ -36,13 +36,23 @@ __all__ = ["TEXTS", "authority"]
 
 
 @click.group()
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("authority"),
-              help="The authority's folder. · Thư mục của cơ quan gốc.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("authority"),
+    help="The authority's folder. · Thư mục của cơ quan gốc.",
+)
 @click.option("--passphrase-file", type=FILE, help="First line is the passphrase. · Dòng đầu là mật khẩu.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
-              help="Also write the directory file here. · Ghi thêm tệp danh bạ ra đây.")
-@click.option("--seen", type=FILE,
-              help="A node's directory file, to compare before signing. · Tệp danh bạ của một nút, để so trước khi ký.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the directory file here. · Ghi thêm tệp danh bạ ra đây.",
+)
+@click.option(
+    "--seen",
+    type=FILE,
+    help="A node's directory file, to compare before signing. · Tệp danh bạ của một nút, để so trước khi ký.",
+)
 @click.option("--lang", type=click.Choice(["vi", "en"]), help="Language of texts. · Ngôn ngữ.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output. · Kết quả cho máy đọc.")
 @click.pass_context
@@ -134,9 +144,7 @@ def centre(desk: Desk, requests: tuple[Path, ...], registrar: str) -> None:
 @click.option("--as", "registrar", default="", help="root, level-1 or an agency code. · root, level-1 hoặc mã cơ quan.")
 @click.option("--urgent", is_flag=True, help="The root's keys here sign as well. · Khóa gốc ở đây cùng ký.")
 @click.pass_obj
-def agency(
-    desk: Desk, /, request: Path | None, code: str | None, registrar: str, urgent: bool, **wanted: Any
-) -> None:
+def agency(desk: Desk, /, request: Path | None, code: str | None, registrar: str, urgent: bool, **wanted: Any) -> None:
     """Register an agency, or sign the next version of its record. · Đăng ký hoặc sửa bản ghi cơ quan.
 
     A code that is known already gets a new version with what is given changed; another host
@@ -189,8 +197,11 @@ def _delegation(desk: Desk, opened: Authority, name: str) -> Any:
 
 @authority.command()
 @click.argument("file", type=FILE)
-@click.option("--node-keys", type=click.Path(file_okay=False, path_type=Path),
-              help="A node's data folder whose operational key endorses. · Thư mục dữ liệu của nút ký xác nhận.")
+@click.option(
+    "--node-keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A node's data folder whose operational key endorses. · Thư mục dữ liệu của nút ký xác nhận.",
+)
 @click.option("--node-passphrase-file", type=FILE, help="Passphrase of its keystore. · Mật khẩu kho khóa.")
 @click.pass_obj
 def sign(desk: Desk, file: Path, node_keys: Path | None, node_passphrase_file: Path | None) -> None:

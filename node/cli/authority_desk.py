@@ -45,14 +45,20 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Checkpoint {number} of {registrar}: {count} records.",
     ),
     "many": ("Đã ký {count} bản ghi trong một lần.", "Signed {count} records at once."),
-    "request": ("Yêu cầu: {path}. Gửi cho cấp trên: truc authority delegate {code} --keys {path}",
-                "Request: {path}. Hand it to the body above: truc authority delegate {code} --keys {path}"),
+    "request": (
+        "Yêu cầu: {path}. Gửi cho cấp trên: truc authority delegate {code} --keys {path}",
+        "Request: {path}. Hand it to the body above: truc authority delegate {code} --keys {path}",
+    ),
     "heartbeat": ("Tín hiệu sống của {registrar}: {path}", "Heartbeat of {registrar}: {path}"),
     "opened": ("Đã mở đợt {generation} cho {registrar}.", "Opened generation {generation} of {registrar}."),
-    "entered": ("Đã ký lại {count} bản ghi trong đợt {generation} của {registrar}.",
-                "Signed {count} records anew in generation {generation} of {registrar}."),
-    "left out": ("Chưa ký lại, cần xem xét vì do khóa bị lộ ký: {about}",
-                 "Not signed anew; to be looked at, a compromised key signed it: {about}"),
+    "entered": (
+        "Đã ký lại {count} bản ghi trong đợt {generation} của {registrar}.",
+        "Signed {count} records anew in generation {generation} of {registrar}.",
+    ),
+    "left out": (
+        "Chưa ký lại, cần xem xét vì do khóa bị lộ ký: {about}",
+        "Not signed anew; to be looked at, a compromised key signed it: {about}",
+    ),
     "state": ('Khóa: {keys}\nroot_digest = "{anchor}"', 'Keys: {keys}\nroot_digest = "{anchor}"'),
 }
 """What the commands say, in Vietnamese and English; outcomes of the catalogue come from there."""

@@ -67,7 +67,7 @@ def _role_plan(desk: Desk, opened: Authority, role: str, keys: int | None, thres
 
     if keys is None:
         return RolePlan(name=role, threshold=threshold or 0)
-    needed = threshold or opened.view.root_versions()[0].value.role(role).threshold
+    needed = threshold or opened.present_root().role(role).threshold
     if needed > keys:
         raise ConfigurationError("authority_threshold", threshold=needed, keys=keys)
     fresh = make_role_keys(opened, role, keys, desk.passphrase(), now(), entropy=RealEnvironment().entropy)
@@ -174,7 +174,7 @@ def _cut_off_role(desk: Desk, opened: Authority, name: str, compromised_ms: int)
 
     from node.authority_root import next_root
 
-    role = opened.view.root_versions()[0].value.role(name)
+    role = opened.present_root().role(name)
     plan = _role_plan(desk, opened, name, len(role.keys), role.threshold)
     plans = [replace(plan, next_generation=True)]
     return next_root(opened, plans, now(), revoke=role.keys, compromised_ms=compromised_ms)
@@ -194,9 +194,7 @@ def revoke_key(desk: Desk, /, where: str, key: str, since: str, registrar: str, 
         from node.authority_trust import revoke_key as do
 
         opened = desk.open()
-        signed = do(
-            opened, where, key, now(), compromised_ms=moment(since), registrar=registrar, urgent=urgent
-        )
+        signed = do(opened, where, key, now(), compromised_ms=moment(since), registrar=registrar, urgent=urgent)
         desk.finish(opened, [signed], "signed")
 
     run(desk, work)

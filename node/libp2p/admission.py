@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from node.environment import Environment
+from node.lobby import Lobby
 from node.logs import Log
 from node.metrics import Metrics
 from node.transport import Refused
@@ -33,11 +34,14 @@ class Admission:
         self._centres: dict[str, str] = {}
         self._refused: Final[deque[Refused]] = deque(maxlen=REFUSED_MAX)
         self._said: Final[dict[tuple[str, str], int]] = {}
+        self.lobby: Final = Lobby(environment.monotonic_ms)
+        """Those who are not admitted, and may say who they are."""
 
     def admit(self, peers: Mapping[str, str]) -> None:
         """From now on exactly these: centre code → peer id."""
         self._peer_ids = dict(peers)
         self._centres = {peer_id: centre for centre, peer_id in peers.items()}
+        self.lobby.admit(self._centres.__contains__)
 
     def peer_id_of(self, centre: str) -> str | None:
         """The peer id of an admitted centre."""

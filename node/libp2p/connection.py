@@ -7,6 +7,7 @@ handler end the whole host. Which connection is used, and who may have one, is `
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -27,6 +28,8 @@ STREAMS_HELD_MAX: Final = 512
 """Half-closed ones included, of both directions; a peer that leaves more behind is let go."""
 OPEN_S: Final = 8.0
 """To open a stream and agree on its protocol: three round trips."""
+TAKE_UP_S: Final = 5.0
+"""For the library to register a connection; nothing in it waits for the network."""
 CLOSE_S: Final = 2.0
 """To say goodbye; then the socket is closed under the library."""
 
@@ -58,6 +61,12 @@ class Connection:
         """Why it ended, in a word or two for the log."""
         return self.muxed.why_over or ("let go" if self._closing else "closed by peer")
 
+    async def register(self, direction: str) -> None:
+        """Have the library take the connection up; `swarm_conn` stays None if it ended meanwhile."""
+        with trio.CancelScope(shield=True), trio.move_on_after(TAKE_UP_S), suppress(Exception):
+            # All that the swarm can say by an exception is that the connection ended.
+            self.swarm_conn = await self._host.get_network().add_conn(self.muxed, direction)
+
     def retire(self) -> None:
         """From now on it does not count; `close` follows in a task of its own."""
         self._closing = True
@@ -80,8 +89,9 @@ class Connection:
             return stream
         raise NetworkError("stream_broken", centre=self.centre, reason="silent")
 
-    async def serve(self, net_stream: Any, arrived: Arrived) -> None:
-        """Agree on an inbound stream's protocol and hand it on; it is reset when that returns."""
+    async def serve(self, net_stream: Any, arrived: Arrived, *, library: bool = True) -> None:
+        """Agree on an inbound stream's protocol and hand it on; it is reset when that returns. `library`:
+        the library may answer what is not ours (identify, ping)."""
         if len(self.muxed.streams) > STREAMS_HELD_MAX:
             self.muxed.why_over = "too many streams"
             self.muxed.abort()
@@ -91,7 +101,7 @@ class Connection:
         said_all = False
         try:
             if self._inbound <= STREAMS_INBOUND_MAX:
-                said_all = await self._serve(net_stream, stream, arrived)
+                said_all = await self._serve(net_stream, stream, arrived, library)
         finally:
             self._inbound -= 1
             if not said_all:
@@ -101,7 +111,8 @@ class Connection:
         """End the connection and all its streams; bounded, never raises."""
         self._closing = True
         with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
-            await self.swarm_conn.close()
+            if self.swarm_conn is not None:
+                await self.swarm_conn.close()
         self.muxed.abort()
 
     # --- streams ------------------------------------------------------------------------------
@@ -129,14 +140,14 @@ class Connection:
                 await stream.reset()
         stream.widen(bulk=protocol == body_exchange.PROTOCOL)
 
-    async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived) -> bool:
+    async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived, library: bool) -> bool:
         """Whether the stream may end by itself: the library's handlers close it, and a reset could
         overtake what the peer has not read yet."""
         protocol, handler = await self._host.multiselect.negotiate(MultiselectCommunicator(_Talk(stream)), NEGOTIATE_S)
         if handler is ours:
             stream.widen(bulk=protocol == body_exchange.PROTOCOL)
             await arrived(str(protocol), stream)
-        elif handler is not None:
+        elif handler is not None and library:
             net_stream.set_protocol(protocol)
             await handler(net_stream)
             return bool(net_stream.muxed_stream.send_closed)

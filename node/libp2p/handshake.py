@@ -1,6 +1,6 @@
-"""From a TCP socket to an authenticated, admitted, multiplexed connection, or to a clear reason.
+"""From a TCP socket to an authenticated, multiplexed connection, or to a clear reason.
 
-Obeys DESIGN §5. Noise names the peer; who is not admitted is let go before a muxer exists. What an
+Obeys DESIGN §5. Noise names the peer; who is neither admitted nor to be heard is let go before a muxer exists. What an
 attacker can hold is bounded: a handshake lasts four seconds, and while too many are under way the
 oldest gives place, so silent sockets cannot keep an honest peer out.
 """
@@ -62,8 +62,8 @@ class Handshakes:
         raw = RawConnection(Wire(stream), False)
         secured = await self._upgrader.upgrade_security(raw, False)
         peer = secured.get_remote_peer()
-        if self._admission.centre_of(str(peer)) is None:
-            self._admission.refuse(str(peer), address, "not_admitted")
+        if self._admission.centre_of(str(peer)) is None and (reason := self._admission.lobby.refusal(address)):
+            self._admission.refuse(str(peer), address, reason)
             return None
         return Secured(str(peer), await self._upgrader.upgrade_connection(secured, peer))
 

@@ -79,6 +79,8 @@ class OneWriterYamux(Yamux):
         self.bulk: Final[set[int]] = set()
         """Stream numbers whose frames let all others go first."""
         self.why_over = ""
+        self.held_bytes_max = HELD_BYTES_MAX
+        """Lower for a peer that is not admitted."""
         self._frames: Final = FrameQueue()
         self._watches: Final[dict[int, WindowWatch]] = {}
         self.socket: Any = None
@@ -169,7 +171,7 @@ class OneWriterYamux(Yamux):
 
     async def _read_data_body(self, length: int) -> bytes:
         held = sum(len(buffer) for buffer in self.stream_buffers.values())
-        if held + length > HELD_BYTES_MAX:
+        if held + length > self.held_bytes_max:
             self.why_over = "window_exceeded"
             raise trio.TooSlowError  # the library closes the connection for this one
         return bytes(await super()._read_data_body(length))

@@ -17,24 +17,23 @@ import trio
 from node.environment import Environment, RealEnvironment
 from node.libp2p.addresses import address_of, read_address
 from node.libp2p.admission import Admission
-from node.libp2p.connection import Connection, ours
+from node.libp2p.connection import TAKE_UP_S, Connection, ours
 from node.libp2p.handshake import Handshakes, Secured
 from node.libp2p.host import make_host, protocol_name
 from node.libp2p.sockets import connect, open_listeners, tune
 from node.libp2p.stream import Libp2pStream
+from node.libp2p.strangers import Strangers
 from node.logs import Log, log_failure
 from node.metrics import Metrics
 from node.peer_id import peer_id_of
 from node.tasks import Bell, Ready, start
-from node.transport import Accept, Refused
+from node.transport import Accept, Meet, Refused
 from protocol import body_exchange, exchange, reconcile_frames
 from protocol.errors import NetworkError, TrucError
 
 PROTOCOLS: Final = (exchange.PROTOCOL, body_exchange.PROTOCOL, reconcile_frames.PROTOCOL)
 DIAL_S: Final = 8.0
 """Connecting and the handshake; below what `peers.py` gives one address."""
-TAKE_UP_S: Final = 5.0
-"""For the library to register a connection; nothing in it waits for the network."""
 CONNECTIONS_PER_PEER_MAX: Final = 3
 """Both may dial at once, and a restarted peer comes back before its old connection has died."""
 STOP_S: Final = 3.0
@@ -71,6 +70,7 @@ class Libp2pTransport:
         self._protocols: Final = tuple(protocols)
         self._log: Final = log
         self._admission: Final = Admission(environment=environment or RealEnvironment(), metrics=metrics, log=log)
+        self._strangers: Final = Strangers(self._admission, log)
         self._connections: Final[dict[str, list[Connection]]] = {}
         self._changed: Final = Bell()
         self._host: Any = None
@@ -118,9 +118,13 @@ class Libp2pTransport:
         self._admission.admit(peers)
         for connection in self._all():
             if self._admission.centre_of(connection.peer_id) != connection.centre:
-                self._admission.refuse(connection.peer_id, connection.address, "not_admitted")
+                self._admission.refuse(connection.peer_id, connection.address, "admission_over")
                 self._let_go(connection)
         self._changed.ring()
+
+    def meet(self, meet: Meet) -> None:
+        """As `Transport.meet`."""
+        self._admission.lobby.open(meet)
 
     def refused(self) -> list[Refused]:
         """Who was turned away of late, oldest first; for `/v1/peers`."""
@@ -200,6 +204,8 @@ class Libp2pTransport:
             secured = await self._handshakes.inbound(stream, address)
             if secured is None:
                 stream.socket.close()
+            elif self._admission.centre_of(secured.peer_id) is None:
+                await self._strangers.receive(self._host, stream.socket, secured, address)
             else:
                 await self._take_up(stream, secured, address, "inbound")
                 await secured.muxed.event_closed.wait()  # the listener closes the socket after us
@@ -226,9 +232,7 @@ class Libp2pTransport:
         )
         secured.muxed.attach(stream.socket, partial(self._over, connection))
         self._connections.setdefault(secured.peer_id, []).append(connection)
-        with trio.CancelScope(shield=True), trio.move_on_after(TAKE_UP_S), suppress(Exception):
-            # All that the swarm can say by an exception is that the connection ended.
-            connection.swarm_conn = await self._host.get_network().add_conn(secured.muxed, direction)
+        await connection.register(direction)
         if connection.swarm_conn is None or not connection.is_up:
             stream.socket.close()
             self._over(connection)
@@ -239,6 +243,8 @@ class Libp2pTransport:
 
     async def _serve(self, net_stream: Any) -> None:
         """Every inbound stream of every peer. An exception that left here would end the host."""
+        if await self._strangers.serve(net_stream):
+            return
         connection = self._connection_of(net_stream)
         if connection is None or self._admission.centre_of(connection.peer_id) is None:
             with trio.move_on_after(TAKE_UP_S), suppress(Exception):

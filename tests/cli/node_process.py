@@ -20,7 +20,7 @@ from node.logs import Log
 from node.main import Seams, run
 from node.metrics import Metrics
 from node.tasks import Ready
-from node.transport import Accept, ByteStream, Refused
+from node.transport import Accept, ByteStream, Meet, Refused
 from protocol.errors import NetworkError
 
 
@@ -32,6 +32,9 @@ class NullTransport:
         await trio.sleep_forever()
 
     def admit(self, peers: Mapping[str, str]) -> None:
+        return
+
+    def meet(self, meet: Meet) -> None:
         return
 
     def refused(self) -> list[Refused]:

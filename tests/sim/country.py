@@ -76,6 +76,11 @@ class Country:
             self.tree.add_agency(agency, code, keys=keys)
             self.host_of[agency] = code
 
+    @property
+    def anchor(self) -> bytes:
+        """Digest of the first root."""
+        return self.tree.anchor
+
     def centre(self, code: str) -> Centre:
         """A centre with the keys of its founding."""
         return self.tree.centres[code]

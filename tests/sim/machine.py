@@ -13,21 +13,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
 from node.daemon import Node, NodeSettings, run_node
+from node.keyring import Keyring
 from node.logs import LineSink, make_log
 from node.metrics import Metrics
 from node.tasks import start
 from protocol.errors import StoreError
+from protocol.record import Change
 from protocol.step import Settings
 from storage.store import create_on, open_on
-from tests.sim.country import Country
 from tests.sim.disk import Disk
 from tests.sim.environment import SimEnvironment
 from tests.sim.network import MemoryNetwork, MemoryTransport
+from tests.sim.older_release import older_transport
 from tests.sim.verdict import Sentence, Verdict
 from tests.support.tree import Centre
 
@@ -37,17 +39,41 @@ ROLL_BYTES: Final = 256 * 1024
 """Segments are small here, so that they roll and are swept within a short run."""
 
 
+class Household(Protocol):
+    """What machines ask of whoever knows who is who."""
+
+    @property
+    def anchor(self) -> bytes:
+        """Digest of the first root."""
+        ...
+
+    @property
+    def first_changes(self) -> tuple[Change, ...]:
+        """What the import of the founding writes to a new store."""
+        ...
+
+    def centre(self, code: str) -> Centre:
+        """A centre with the keys of its founding."""
+        ...
+
+    def keyring(self, code: str) -> Keyring:
+        """What the keystore of a centre's node holds now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What every machine of a world needs to know."""
 
-    country: Country
+    country: Household
     network: MemoryNetwork
     verdict: Verdict
     settings: Mapping[str, Any]
     delivery: Mapping[str, Settings] = field(default_factory=dict)
     """Centre → what its operator chose about delivery, where that is not the default."""
     addresses: Mapping[str, tuple[str, ...]]
+    older: frozenset[str] = frozenset()
+    """Centres whose nodes are of the release before this one."""
 
 
 class Machine:
@@ -81,12 +107,16 @@ class Machine:
         """The centre's code."""
         return self.centre.code
 
-    def install(self) -> None:
-        """A new store with the directory in it, as `truc init` and `truc directory import` leave it."""
+    def install(self, *, joins: bool = False) -> None:
+        """A new store with the directory in it, as `truc init` and `truc directory import` leave it.
+
+        `joins`: nothing was imported yet.
+        """
         store = create_on(
             self.disk.key_value(), self.disk.folder(), incarnation=self._chance.randbytes(16), roll_bytes=ROLL_BYTES
         )
-        store.write(self._plan.country.first_changes)
+        if not joins:
+            store.write(self._plan.country.first_changes)
         self.disk.stop()
 
     @contextmanager
@@ -118,7 +148,8 @@ class Machine:
         network, name = self._plan.network, self.name
         self._environment = SimEnvironment(self._chance, offset_ms=self.offset_ms)
         self._environment.slow_down = self.slow_down
-        self._transport = network.transport(self.centre.peer_id, self._plan.addresses[name], centre=name)
+        make = older_transport if name in self._plan.older else MemoryNetwork.transport
+        self._transport = make(network, self.centre.peer_id, self._plan.addresses[name], centre=name)
         store = open_on(self.disk.key_value(), self.disk.folder(), roll_bytes=ROLL_BYTES)
         async with trio.open_nursery() as nursery:
             self.node = await start(nursery, self._serve, store)
@@ -145,7 +176,7 @@ class Machine:
         others = {centre: addresses for centre, addresses in self._plan.addresses.items() if centre != self.name}
         return NodeSettings(
             centre=self.name,
-            anchor=self._plan.country.tree.anchor,
+            anchor=self._plan.country.anchor,
             addresses=self._plan.addresses[self.name],
             contacts=others,
             delivery=self._plan.delivery.get(self.name, Settings()),

@@ -12,17 +12,20 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Final
 
 import trio
 
+from node.lobby import VISIT_S, Lobby
 from node.tasks import Ready
-from node.transport import Accept, Refused
+from node.transport import Accept, ByteStream, Meet, Refused
 from protocol.errors import NetworkError, TrucError
 
-PROTOCOLS: Final = ("/truc/exchange/1.0.0", "/truc/body/1.0.0", "/truc/directory/1.0.0")
+DIRECTORY: Final = "/truc/directory/1.0.0"
+PROTOCOLS: Final = ("/truc/exchange/1.0.0", "/truc/body/1.0.0", DIRECTORY)
 WINDOW_BYTES: Final = 256 * 1024
 """Written and not yet read, per direction of a stream: what TCP and muxer would buffer."""
 PATIENCE_SECONDS: Final = 5.0
@@ -174,10 +177,10 @@ class _End:
         if not self.up:
             return
         self.up = False
-        self.transport.ends.pop(self, None)
+        self.transport.lose_end(self)
         for stream in list(self.streams):
             stream.break_here()
-        self.transport.notice()
+        self.transport.notice(self.peer_id)
 
     def hang_up(self) -> None:
         """Close from this side; the other one learns of it, if anything still reaches it."""
@@ -381,7 +384,9 @@ class MemoryTransport:
         self._centres: dict[str, str] = {}
         self._accept: Accept | None = None
         self._nursery: trio.Nursery | None = None
-        self._change = trio.Event()
+        self._ends_to: dict[str, dict[_End, None]] = {}
+        self.lobby: Final = Lobby(lambda: int(trio.current_time() * 1000))
+        self._changes: dict[str, trio.Event] = {}
 
     # --- the seam -----------------------------------------------------------------------------
 
@@ -403,7 +408,11 @@ class MemoryTransport:
         for end in list(self.ends):
             if end.peer_id not in self._centres:
                 end.hang_up()
-        self.notice()
+        for peer_id in list(self._changes):
+            self.notice(peer_id)
+
+    def meet(self, meet: Meet) -> None:
+        self.lobby.open(meet)
 
     def refused(self) -> list[Refused]:
         return []
@@ -429,19 +438,22 @@ class MemoryTransport:
         if not self.is_connected(centre):
             here, far = _End(self, wanted), _End(there, self.peer_id)
             here.other, far.other = far, here
-            self.ends[here] = there.ends[far] = None
-            self.notice()
-            there.notice()
+            self.gain_end(here)
+            there.gain_end(far)
+            self.notice(wanted)
+            there.notice(self.peer_id)
+            if self.peer_id not in there._centres:
+                self.network.schedule.at(trio.current_time() + VISIT_S, partial(there.turn_out, far))
 
     async def connected(self, centre: str) -> None:
         await trio.lowlevel.checkpoint()
         while not self.is_connected(centre):
-            await self._change.wait()
+            await self._changed(self._peers.get(centre, ""))
 
     async def disconnected(self, centre: str) -> None:
         await trio.lowlevel.checkpoint()
         while self.is_connected(centre):
-            await self._change.wait()
+            await self._changed(self._peers[centre])
 
     async def drop(self, centre: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -473,10 +485,29 @@ class MemoryTransport:
         """The admitted centre of a peer id."""
         return self._centres.get(peer_id)
 
-    def notice(self) -> None:
-        """Connections came or went."""
-        self._change.set()
-        self._change = trio.Event()
+    @property
+    def admitted(self) -> Mapping[str, str]:
+        """Centre → peer id of everybody who is admitted now."""
+        return self._peers
+
+    def notice(self, peer_id: str) -> None:
+        """Connections with a peer came or went."""
+        change = self._changes.pop(peer_id, None)
+        if change is not None:
+            change.set()
+
+    async def _changed(self, peer_id: str) -> None:
+        await self._changes.setdefault(peer_id, trio.Event()).wait()
+
+    def gain_end(self, end: _End) -> None:
+        """A connection is up."""
+        self.ends[end] = None
+        self._ends_to.setdefault(end.peer_id, {})[end] = None
+
+    def lose_end(self, end: _End) -> None:
+        """A connection is gone."""
+        self.ends.pop(end, None)
+        self._ends_to.get(end.peer_id, {}).pop(end, None)
 
     def tapped(self, peer_id: str, protocol: str, number: int, piece: bytes) -> None:
         """Tell whoever watches the wire."""
@@ -485,12 +516,32 @@ class MemoryTransport:
                 tap(self.name, self._centres.get(peer_id, peer_id), protocol, number, piece)
 
     def serve(self, stream: MemoryStream, peer_id: str) -> None:
-        """An admitted peer's stream gets a task; anybody else's is reset."""
+        """An admitted peer's stream gets a task, anybody else's only to introduce itself."""
         centre = self._centres.get(peer_id)
-        if centre is None or self._nursery is None:
+        if self._nursery is None:
             stream.reset_now()
-        else:
+        elif centre is not None:
             self._nursery.start_soon(self._guarded, centre, stream)
+        elif stream.protocol == DIRECTORY and not self.lobby.refusal(peer_id):
+            self._nursery.start_soon(self._visited, peer_id, stream)
+        else:
+            stream.reset_now()
+
+    def turn_out(self, end: _End) -> None:
+        """A stranger's time is over, unless it is none any more."""
+        if end.peer_id not in self._centres:
+            end.hang_up()
+
+    async def _visited(self, peer_id: str, stream: MemoryStream) -> None:
+        with self.lobby.visit(peer_id, peer_id) as visit:
+            try:
+                await self.lobby.hear(visit, stream)
+            except TrucError:
+                pass
+            except Exception as error:  # noqa: BLE001  # the outermost frame of a stream; kept for the oracle
+                if not self.is_dead:
+                    self.network.errors.append(error)
+        stream.reset_now()
 
     def kill(self, *, silently: bool) -> None:
         """The process dies. Its system hangs up for it, unless the machine is gone as well."""
@@ -503,10 +554,14 @@ class MemoryTransport:
         self.is_dead = True
         self._stop()
 
+    def accepted(self, stream: MemoryStream) -> ByteStream:
+        """What the node gets of a stream that a peer opened."""
+        return stream
+
     async def _guarded(self, centre: str, stream: MemoryStream) -> None:
         assert self._accept is not None
         try:
-            await self._accept(centre, stream.protocol, stream)
+            await self._accept(centre, stream.protocol, self.accepted(stream))
         except TrucError:
             pass
         except Exception as error:  # noqa: BLE001  # the outermost frame of a stream; kept for the oracle
@@ -541,7 +596,7 @@ class MemoryTransport:
             if end.deserted or network.link(self.peer_id, end.peer_id).cut:
                 network.struck["vanished" if end.deserted else "partition"] += 1
                 while end.up:
-                    await self._change.wait()
+                    await self._changed(end.peer_id)
         if patience.cancelled_caught or not end.up:
             raise NetworkError("stream_broken", centre=centre)
         if not end.other.up:
@@ -550,8 +605,7 @@ class MemoryTransport:
 
     def _end_to(self, centre: str) -> _End | None:
         """The newest connection to the centre that is up, as far as this side knows."""
-        peer_id = self._peers.get(centre)
-        return next((end for end in reversed(self.ends) if end.peer_id == peer_id), None)
+        return next(reversed(self._ends_to.get(self._peers.get(centre, ""), {})), None)
 
     def _stop(self) -> None:
         if self.network.listening.get(self.peer_id) is self:

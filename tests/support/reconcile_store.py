@@ -1,7 +1,8 @@
 """A small directory in memory on both sides of a reconciliation, and two of them brought together.
 
 It judges little (one key for each registrar, no content), because what is compared here is who
-knows what; the trust rules have tests of their own.
+knows what; the trust rules have tests of their own. A record with the extension `NEEDS` waits until a
+copy of it bears a second signature.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from tests.support.tree import START_MS, Tree, key_seed
 FORMATS: dict[str, Format[Any]] = {item.name: item for item in (AGENCY, CHECKPOINT, LOCK, ROOT)}
 VERIFIER = Verifier()
 _ROOT: Root = Tree.bare().root()
+NEEDS = 129
+"""Extension of a record that waits for a second signature."""
 
 
 def signer(name: str) -> Ed25519Signer:
@@ -44,9 +47,16 @@ def signer(name: str) -> Ed25519Signer:
 
 
 def agency(
-    registrar: str, number: int, code: str, *, generation: int = 1, name: str = "", ballast: int = 0
+    registrar: str,
+    number: int,
+    code: str,
+    *,
+    generation: int = 1,
+    name: str = "",
+    ballast: int = 0,
+    needs: bool = False,
 ) -> Signed:
-    """A record signed by a registrar; `ballast` bytes make it larger."""
+    """A record signed by a registrar; `ballast` bytes make it larger; one that `needs` waits."""
     record = AgencyRecord(
         registrar=registrar,
         generation=generation,
@@ -57,7 +67,7 @@ def agency(
         host="00.01.W00",
         epoch=1,
         parent=code.rpartition(".")[0],
-        extensions={128: bytes(ballast)} if ballast else {},
+        extensions={**({128: bytes(ballast)} if ballast else {}), **({NEEDS: True} if needs else {})},
     )
     return sign(AGENCY.name, AGENCY.encode(record), signer(registrar))
 
@@ -101,6 +111,7 @@ class Store:
         self.forks: dict[tuple[str, int], Fork] = {}
         self.loose = PrefixTree()
         self.wants: list[bytes] = []
+        self.waiting: dict[bytes, bytes] = {}
         assert self.judge(thing.to_wire() for thing in things) == []
 
     # --- judging --------------------------------------------------------------------------
@@ -126,6 +137,7 @@ class Store:
         name = value.code if isinstance(value, Lock) else "root" if isinstance(value, Root) else value.registrar
         VERIFIER.verify(signed, signer(name).public)
         if signed.digest in self.wires:
+            self._keep_copy(value, signed)
             return
         if isinstance(value, Lock):
             self._keep_lock(value, signed)
@@ -164,6 +176,17 @@ class Store:
             if value.number >= log.newest.get(key, 0):
                 log.newest[key] = value.number
                 log.tree.put(key, signed.digest)
+            if value.extensions.get(NEEDS) and len(signed.signatures) == 1:
+                self.waiting[_waits(value.code)] = signed.digest
+                self.loose.put(_waits(value.code), signed.digest)
+
+    def _keep_copy(self, value: Any, signed: Signed) -> None:
+        if isinstance(value, AgencyRecord) and len(signed.signatures) > 1:
+            waited = self.waiting.get(_waits(value.code))
+            if waited == signed.digest:
+                del self.waiting[_waits(value.code)]
+                self.loose.remove(_waits(value.code))
+                self.wires[signed.digest] = signed.to_wire()
 
     def _keep_fork(self, proof: Fork) -> None:
         claim = check_fork(proof)
@@ -223,6 +246,9 @@ class Store:
         log = self.logs.get((registrar, generation))
         return None if log is None else log.tree
 
+    def copies(self, key: bytes) -> Sequence[bytes]:
+        return [self.waiting[key]] if key in self.waiting else []
+
     def roots(self, version: int) -> Iterable[bytes]:
         return [self.versions[known].to_wire() for known in sorted(self.versions) if known >= version]
 
@@ -232,6 +258,10 @@ class Store:
 
     def wire(self, digest: bytes) -> bytes | None:
         return self.wires.get(digest)
+
+
+def _waits(code: str) -> bytes:
+    return tree_key(Subject.PENDING, f"{int(Subject.AGENCY)}/{code}")
 
 
 @dataclass

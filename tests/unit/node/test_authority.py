@@ -178,9 +178,7 @@ def test_impossible_thresholds_make_nothing(tmp_path: Path, plan: dict[str, int]
 
 def test_a_wrong_name_makes_no_key(tmp_path: Path) -> None:
     with expects("format_field", FormatError, field="name"):
-        create_authority(
-            folder(tmp_path), name=" x", passphrase=PASSPHRASE, entropy=entropy(), now_ms=NOW, cost=CHEAP
-        )
+        create_authority(folder(tmp_path), name=" x", passphrase=PASSPHRASE, entropy=entropy(), now_ms=NOW, cost=CHEAP)
     assert folder(tmp_path).key_names() == ()
 
 
@@ -326,9 +324,10 @@ def test_two_custodians_sign_one_record_in_turn(tmp_path: Path) -> None:
     assert believed(two) == {}
     assert one.sign(read_file(two.directory_file()), NOW) == []
     assert believed(one) == {}
-    assert reopened(tmp_path / "two").register_agency(
-        code="G12", names=NAMES, host="00.01.W00", now_ms=NOW
-    ).digest != gained[0].digest
+    assert (
+        reopened(tmp_path / "two").register_agency(code="G12", names=NAMES, host="00.01.W00", now_ms=NOW).digest
+        != gained[0].digest
+    )
     assert reopened(tmp_path / "two").view.numbered(ROLE_LEVEL_1, 1, 1) == gained[0].digest
 
 

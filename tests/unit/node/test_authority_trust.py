@@ -396,9 +396,7 @@ def test_a_registrar_is_cut_off_at_once_and_its_successor_waits_for_the_day(
     with expects("authority_key_unknown", ConfigurationError):
         cut_off(authority, "G12", LATER + 5, request=old.request)
     cut_off(authority, "G12", LATER + 5, compromised_ms=LATER + 1)
-    stolen = old.authority.register_agency(
-        code="G12.2", names=NAMES, host="00.01.W00", now_ms=LATER + HOUR_MS
-    )
+    stolen = old.authority.register_agency(code="G12.2", names=NAMES, host="00.01.W00", now_ms=LATER + HOUR_MS)
     authority.keep([stolen], LATER + 2 * HOUR_MS)
     assert believed(authority, LATER + 2 * HOUR_MS)["truc/agency/1 G12.2"] == "directory_key_compromised"
     delegation = authority.view.agency("G12").delegation

@@ -87,15 +87,31 @@ def test_a_tree_is_made_with_three_commands(office: Office) -> None:
     signed = office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))["signed"]
     assert [row["about"] for row in signed] == ["truc/centre/1 00.01.W00", "truc/centre/1 00.02.W00"]
     answer = office.run(
-        "agency", "--code", "G12", "--name", "Bộ Tài chính", "--name-en", "Ministry of Finance",
-        "--host", "00.01.W00", "--alias", "000.00.00.G12", "--kind", "ministry", "--decision", "1/QĐ",
+        "agency",
+        "--code",
+        "G12",
+        "--name",
+        "Bộ Tài chính",
+        "--name-en",
+        "Ministry of Finance",
+        "--host",
+        "00.01.W00",
+        "--alias",
+        "000.00.00.G12",
+        "--kind",
+        "ministry",
+        "--decision",
+        "1/QĐ",
     )
     assert answer["waiting"] == []
     result, view = office.imported(anchor)
     assert not result.rejected
     record = view.resolve("000.00.00.G12")
     assert (record.code, record.names.en, record.host, record.kind) == (
-        "G12", "Ministry of Finance", "00.01.W00", "ministry",
+        "G12",
+        "Ministry of Finance",
+        "00.01.W00",
+        "ministry",
     )
 
 
@@ -132,8 +148,9 @@ def test_a_move_is_endorsed_with_the_old_hosts_own_keys(office: Office) -> None:
     assert office.run("sign", str(out))["waiting"] == []
     _, view = office.imported(anchor)
     assert view.host_of("G12")[0].code == "00.02.W00"
-    again = office.invoke(["--lang", "vi", "sign", str(out), "--node-keys", str(data), "--node-passphrase-file",
-                           str(office.secret)])
+    again = office.invoke(
+        ["--lang", "vi", "sign", str(out), "--node-keys", str(data), "--node-passphrase-file", str(office.secret)]
+    )
     assert TEXTS["nothing_to_sign"][0] in again.output
 
 
@@ -282,9 +299,7 @@ def test_a_registrar_applies_is_delegated_to_and_signs(founded: Office) -> None:
     assert answer["waiting"] == []
     directory = str(founded.path / "authority" / "directory.truc")
     ministry.run("--seen", directory, "agency", "--code", "G12.1", "--name", "Cục", "--host", "00.01.W00")
-    refused = ministry.run(
-        "agency", "--code", "G12.2", "--name", "Cục", "--host", "00.01.W00", code=ExitCode.REFUSED
-    )
+    refused = ministry.run("agency", "--code", "G12.2", "--name", "Cục", "--host", "00.01.W00", code=ExitCode.REFUSED)
     assert refused["code"] == "directory_not_entitled"
     answer = founded.run("cut-off", "G12", "--compromised-since", "2026-01-01T00:00+07:00")
     assert [row["about"] for row in answer["signed"]] == ["truc/agency/1 G12"]

@@ -260,5 +260,5 @@ def test_the_cache_forgets_the_record_used_longest_ago(tree: Tree) -> None:
     view.agency("H38")
     records.stage([Delete(DirectoryThing, (digest,))])
     assert view.agency("H38").code == "H38"
-    with expects("store_damaged", StoreError):
+    with expects("directory_damaged", StoreError):
         view.agency("G12")

@@ -16,6 +16,7 @@ from protocol.errors import FormatError, NetworkError, NotNow, TrucError, TrustE
 from protocol.heads import Heads, LogHead
 from protocol.limits import (
     RECONCILE_ANSWER_FRAMES_MAX,
+    RECONCILE_COPIES_MAX,
     RECONCILE_FRAME_BYTES_MAX,
     RECONCILE_JUNK_MAX,
     RECONCILE_LOGS_FRAME,
@@ -41,7 +42,7 @@ from protocol.reconcile_frames import (
     frame_bytes,
     read_question,
 )
-from protocol.signing import Signed
+from protocol.signing import Signed, countersign
 from tests.support.errors import expects
 from tests.support.reconcile_store import Store, agency, ask_once, checkpoint, lock, root, signer
 from tests.support.tree import START_MS
@@ -234,6 +235,69 @@ def test_what_known_things_name_is_asked_for() -> None:
     mine.wants = [missing.digest, digest("nobody has it")]
     assert ask_once(mine, theirs).over.settled
     assert mine.holds(missing.digest)
+
+
+# --- further copies ---------------------------------------------------------------------------
+
+WAITING = [agency("H38", n, f"H38.{n}", needs=True) for n in range(1, 13)]
+ENDORSED = [countersign(thing, signer("an endorser")) for thing in WAITING]
+
+
+def test_an_endorsement_reaches_whoever_has_the_thing_without_it() -> None:
+    mine, theirs = Store(WAITING), Store([*ENDORSED[:3], *WAITING[3:]])
+    assert mine.head("H38") == theirs.head("H38"), "no log tells of it"
+    assert mine.heads() != theirs.heads()
+    course = ask_once(mine, theirs)
+    assert course.over == Over(settled=True, things=3, untaken=0), "only what waits here and not there"
+    assert mine.heads() == theirs.heads()
+    assert mine.wires[WAITING[0].digest] == ENDORSED[0].to_wire()
+    assert ask_once(mine, theirs).questions == 1
+
+
+def test_whoever_is_ahead_asks_for_no_copies() -> None:
+    ahead, behind = Store(ENDORSED), Store(WAITING)
+    assert ask_once(ahead, behind).over == Over(settled=True, things=0, untaken=0)
+    assert ahead.heads() != behind.heads(), "the other side asks"
+
+
+def test_a_peer_that_has_no_better_copy_or_none_is_not_blamed() -> None:
+    mine = Store(WAITING)
+    before = mine.heads()
+    assert ask_once(mine, Store(WAITING[:4])).over.settled
+    waits_no_more = Liar(WAITING)
+    waits_no_more.loose = PrefixTree()
+    assert ask_once(mine, waits_no_more).over == Over(settled=True, things=len(WAITING), untaken=0)
+    assert mine.heads() == before
+
+
+def test_another_thing_in_the_place_of_a_copy() -> None:
+    liar = Liar(ENDORSED)
+    liar.gives = {WAITING[0].digest: ENDORSED[1].to_wire()}
+    with expects("peer_contradicts", NetworkError):
+        ask_once(Store(WAITING[:1]), liar)
+
+
+@given(st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)), st.integers(1, 700))
+def test_after_asking_both_ways_what_waits_is_the_same(a: set[int], b: set[int], piece: int) -> None:
+    stores = [Store(ENDORSED[n] if n in endorsed else WAITING[n] for n in range(12)) for endorsed in (a, b)]
+    for mine, theirs in (stores, stores[::-1]):
+        assert ask_once(mine, theirs, piece=piece).over.settled
+    assert stores[0].heads() == stores[1].heads()
+    assert len(stores[0].waiting) == 12 - len(a | b)
+
+
+class Overwhelmed(Store):
+    """Many copies of many things would help."""
+
+    def copies(self, key: bytes) -> list[bytes]:
+        return [digest(f"{key.hex()} {n}") for n in range(60)] if key in self.waiting else []
+
+
+def test_copies_of_no_end_of_things_are_left_to_later_sessions() -> None:
+    mine = Overwhelmed(agency("H38", n, f"H38.{n}", needs=True) for n in range(1, RECONCILE_COPIES_MAX // 60 + 2))
+    course = ask_once(mine, Store())
+    assert course.over == Over(settled=False, things=0, untaken=0)
+    assert course.questions < 2 + RECONCILE_COPIES_MAX // 900
 
 
 # --- a peer that lies -----------------------------------------------------------------------
