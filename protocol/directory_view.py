@@ -8,7 +8,7 @@ digest, which never changes meaning. What enters the directory is `directory_imp
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from protocol.agency_code import parse_agency_code
@@ -23,11 +23,11 @@ from protocol.directory_kinds import (
     DirectoryThing,
     Subject,
 )
-from protocol.entitlement import Known, Purpose, keys_of, state_of
+from protocol.entitlement import Known, Purpose, keys_of, listed_keys, state_of
 from protocol.errors import RequestError, StoreError
 from protocol.limits import CLOCK_SKEW_MS, STATEMENT_BYTES_MAX
 from protocol.record import Records
-from protocol.signing import Signed
+from protocol.signing import PublicKey, Signed
 from protocol.step import Party
 
 WIRE_BYTES_MAX: Final = 2 * STATEMENT_BYTES_MAX
@@ -239,6 +239,10 @@ class DirectoryView:
             records=(speaking | hosting).records,
             own_keys=bool(record.keys),
         )
+
+    def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
+        """Every key that was ever listed for this agency or a host of it, whether it counts or not."""
+        return listed_keys(self, code)
 
     def _sealing(self, centre: str, at_ms: int) -> tuple[bytes, bytes] | None:
         found = self.find_centre(centre)

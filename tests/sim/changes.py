@@ -1,5 +1,5 @@
 """What happens to the directory while documents are under way: keys rotate, agencies are locked,
-unlocked and closed.
+unlocked and closed; a key that was rotated out is revoked a little later.
 
 Each change is published at one moment and imported at each node at another, as files travel
 (DECISIONS "Joining before gossip exists"), by the same service that the operator calls. A
@@ -90,7 +90,7 @@ class Changes:
             for at, publish, rotated in self._plan:
                 await trio.sleep_until(at)
                 publish()
-                nursery.start_soon(self._carry, self._country.tree.file, rotated)
+                nursery.start_soon(self._change, self._country.tree.file, rotated)
 
     # --- the registrar ------------------------------------------------------------------------
 
@@ -106,13 +106,22 @@ class Changes:
         self._struck["keys_rotated"] += 1
         self._verdict.note("published", centre, "keys")
 
+    def _revoke(self, centre: str) -> None:
+        """What the old key signed and nobody has taken yet must be signed again."""
+        self._country.revoke(centre, EPOCH_MS + virtual_ms())
+        self._struck["keys_revoked"] += 1
+        self._verdict.note("published", centre, "revoked")
+
     # --- the operators ------------------------------------------------------------------------
+
+    async def _change(self, file: bytes, rotated: str) -> None:
+        await self._carry(file, rotated)
+        self._open -= 1
 
     async def _carry(self, file: bytes, rotated: str) -> None:
         async with trio.open_nursery() as nursery:
             for name, machine in self._machines.items():
                 nursery.start_soon(self._bring, machine, file, name == rotated)
-        self._open -= 1
 
     async def _bring(self, machine: Machine, file: bytes, rotates: bool) -> None:
         await trio.sleep(self._chance.expovariate(1 / TRAVEL_SECONDS))
@@ -124,6 +133,9 @@ class Changes:
             await trio.sleep(self._chance.random() * TRAVEL_SECONDS)
             self._country.take_up(machine.name)
             machine.stop()  # the next life signs with the new key
+            await trio.sleep(self._chance.random() * TRAVEL_SECONDS)
+            self._revoke(machine.name)
+            await self._carry(self._country.tree.file, "")
 
     async def _imported(self, machine: Machine, file: bytes) -> bool:
         """Whether the node has taken a directory file, durably."""
