@@ -21,8 +21,9 @@ from node.tasks import Ready
 from protocol.errors import StoreError, TrucError
 from protocol.record import Change, Put, PutBody
 from protocol.records import SealedHeader, Thing
-from protocol.signing import Signer, sign_batch
+from protocol.signing import Signer
 from protocol.step import Step, ToSign
+from protocol.step_signing import signed_changes
 from storage.store import Store, Written
 
 BATCH_STEPS_MAX: Final = 1_000
@@ -267,19 +268,9 @@ class Committer:
         return self._store.write(self._signed(changes), publish=False)
 
     def _signed(self, changes: Sequence[Change | ToSign]) -> list[Change]:
-        """Replace statements by signed things: one signature for all of one format and signer."""
-        groups: dict[tuple[str, str], list[bytes]] = {}
-        plain: list[Change] = []
-        for change in changes:
-            if isinstance(change, ToSign):
-                groups.setdefault((change.format, change.agency), []).append(change.statement)
-            else:
-                plain.append(change)
-        for (format_name, agency), statements in groups.items():
-            things = sign_batch(format_name, statements, self._signers[agency])
-            plain.extend(Put(Thing(digest=thing.digest, wire=thing.to_wire())) for thing in things)
-            self._metrics.signatures.labels(operation="sign").inc()
-        return plain
+        signed, signatures = signed_changes(changes, self._signers)
+        self._metrics.signatures.labels(operation="sign").inc(signatures)
+        return signed
 
     def _discard(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
@@ -289,7 +280,7 @@ class Committer:
 def _size_of(change: Change | ToSign) -> int:
     """The bytes of what may be large in a batch: bodies, headers, signed things and what is to be signed."""
     if isinstance(change, ToSign):
-        return len(change.statement)
+        return len(change.statement) + len(change.before)
     if isinstance(change, PutBody):
         return len(change.blob)
     record = change.record if isinstance(change, Put) else None

@@ -7,24 +7,20 @@ was true then. Checking such a file is `protocol/evidence.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from node.daemon import Node
 from node.tracing import thing_of
 from protocol import receiving, sending
-from protocol.directory import AgencyRecord, CentreRecord
-from protocol.entitlement import Known
 from protocol.errors import RequestError, StoreError
 from protocol.evidence import build_evidence
+from protocol.evidence_records import collect_records
 from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, SealedHeader
 from protocol.sealing import vault_open
 from protocol.signing import Signed
 from protocol.step import Caller
 
 LINKS_MAX: Final = 10_000
-DEPTH_MAX: Final = 16
-"""Registrars above a record; the tree has four levels."""
 
 
 def evidence_of(node: Node, caller: Caller, consignment: bytes, *, disclose: bool = False) -> bytes:
@@ -50,7 +46,7 @@ def evidence_of(node: Node, caller: Caller, consignment: bytes, *, disclose: boo
         consignment=_required(node, entry.statement),
         receipts=[_required(node, link.receipt) for link in links],
         refusal=refusal,
-        directory=_directory(node, (entry.issuer, entry.recipient)),
+        directory=collect_records(node.directory, (entry.issuer, entry.recipient)),
         header=header,
         content_key=key,
     )
@@ -75,26 +71,3 @@ def _disclosed(node: Node, entry: Outgoing | Incoming) -> tuple[bytes, bytes]:
     if sealed is None or not wrapped:
         raise RequestError("part_gone")
     return sealed.sealed, vault_open(node.keyring.vault_key, context, wrapped)
-
-
-def _directory(node: Node, agencies: Iterable[str]) -> list[Signed]:
-    """Every version of the records that speak for these agencies, up to the roots."""
-    directory = node.directory
-    digests = {known.digest for known in directory.root_versions()}
-    waiting, seen = list(agencies), set[str]()
-    while waiting and len(seen) < DEPTH_MAX * 2:
-        code = waiting.pop()
-        if code in seen:
-            continue
-        seen.add(code)
-        agency = directory.agency_versions(code)
-        centres = [known for host in {item.value.host for item in agency} for known in directory.centre_versions(host)]
-        digests |= {known.digest for known in (*agency, *centres)}
-        waiting += _registrars((*agency, *centres))
-    things = (directory.thing(digest) for digest in sorted(digests))
-    return [thing for thing in things if thing is not None]
-
-
-def _registrars(known: Iterable[Known[AgencyRecord] | Known[CentreRecord]]) -> list[str]:
-    """Agencies that signed these records; roles are covered by the roots."""
-    return [code for code in {item.value.registrar for item in known} if code[:1].isupper()]

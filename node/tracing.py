@@ -14,13 +14,13 @@ from node.daemon import Node
 from protocol.delivery import RecipientState, SenderState
 from protocol.directory_view import WIRE_BYTES_MAX
 from protocol.errors import FormatError, RequestError, TrucError
-from protocol.receipt import CENTRE_CODES, RECEIPT, ChainHead
+from protocol.receipt import RECEIPT, ChainHead
 from protocol.records import IN, OUT, Document, Incoming, Link, Outgoing, Thing
 from protocol.refusal import REFUSAL
 from protocol.sending import consignments_of
-from protocol.settling import signing_key
 from protocol.signing import Signed, thing_digest
-from protocol.step import Caller, Party
+from protocol.speaking import signing_key
+from protocol.step import Caller
 from protocol.textid import from_text
 
 LINKS_MAX: Final = 10_000
@@ -149,8 +149,7 @@ def _extended(node: Node, head: ChainHead | None, link: Link) -> ChainHead | Non
         return None
     try:
         receipt = RECEIPT.decode(signed.statement)
-        party = node.directory.party(receipt.recipient, at_ms=receipt.time_ms, epoch=receipt.epoch)
-        _verify(node, signed, party, centre=receipt.code in CENTRE_CODES)
+        _verify(node, signed, receipt.recipient)
         return head.extend(receipt, signed.digest)
     except TrucError:
         return None
@@ -162,17 +161,20 @@ def _refusal_holds(node: Node, entry: Outgoing) -> bool:
         return False
     try:
         refusal = REFUSAL.decode(signed.statement)
-        party = node.directory.party(entry.recipient, at_ms=refusal.time_ms)
-        _verify(node, signed, party, centre=True)
+        _verify(node, signed, entry.recipient)
     except TrucError:
         return False
     return refusal.consignment == entry.consignment
 
 
-def _verify(node: Node, signed: Signed, party: Party | None, *, centre: bool) -> None:
-    """Raises: TrucError: nobody entitled has signed."""
-    keys = {} if party is None else dict(party.centre_signers if centre else party.signers)
-    key = signing_key(signed, keys)
+def _verify(node: Node, signed: Signed, agency: str) -> None:
+    """By any key that was ever listed for the agency: which one counted was judged when the statement
+    came, once, and a key that was revoked since does not undo that.
+
+    Raises:
+        TrucError: none of those keys has signed.
+    """
+    key = signing_key(signed, node.directory.listed_keys(agency))
     if key is None:
         raise RequestError("trace_unknown")
     node.verifier.verify(signed, key)

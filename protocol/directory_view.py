@@ -9,7 +9,7 @@ closing and revoking act at once. What enters the directory is `directory_import
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from protocol.agency_code import parse_agency_code
@@ -26,11 +26,11 @@ from protocol.directory_kinds import (
     Subject,
     VersionRef,
 )
-from protocol.entitlement import Known, Purpose, keys_of, revoked_ids, state_of
+from protocol.entitlement import Known, Purpose, keys_of, listed_keys, revoked_ids, state_of
 from protocol.errors import FormatError, RequestError, StoreError
 from protocol.limits import CLOCK_SKEW_MS, DIRECTORY_WIRE_BYTES_MAX
 from protocol.record import Records
-from protocol.signing import Signed
+from protocol.signing import PublicKey, Signed
 from protocol.step import Party
 
 WIRE_BYTES_MAX: Final = DIRECTORY_WIRE_BYTES_MAX
@@ -289,6 +289,10 @@ class DirectoryView:
             records=(speaking | hosting).records,
             own_keys=bool(record.keys),
         )
+
+    def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
+        """Every key that was ever listed for this agency or a host of it, whether it counts or not."""
+        return listed_keys(self, code)
 
     def _sealing(self, centre: str, at_ms: int) -> tuple[bytes, bytes] | None:
         found = self.find_centre(centre)

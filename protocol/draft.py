@@ -48,9 +48,10 @@ class Draft:
         """Remove a record."""
         self._records[(record, key)] = None
 
-    def sign(self, format_name: str, statement: bytes, agency: str = "") -> None:
-        """Have a statement signed and stored as a thing, by the agency's own key or the centre's."""
-        self._others.append(ToSign(format=format_name, statement=statement, agency=agency))
+    def sign(self, format_name: str, statement: bytes, agency: str = "", *, before: bytes = b"") -> None:
+        """Have a statement signed and stored as a thing, by the agency's own key or the centre's;
+        `before` is the thing's wire if it was signed before."""
+        self._others.append(ToSign(format=format_name, statement=statement, agency=agency, before=before))
 
     def put_body(self, body: Put | PutBody) -> None:
         """Make a small body durable with this batch, or place one that is durable already."""

@@ -350,6 +350,19 @@ def own_keys(lookup: Lookup, record: AgencyRecord, at_ms: int, revoked: frozense
     return centre_keys(lookup, record.host, at_ms)
 
 
+def listed_keys(lookup: Lookup, code: str) -> dict[bytes, PublicKey]:
+    """Every key that any version of an agency's record, or of a host's, has listed, revoked or not."""
+    entries = [
+        entry
+        for version in lookup.agency_versions(code)
+        for centre in lookup.centre_versions(version.value.host)
+        for entry in (*version.value.keys, *centre.value.keys)
+    ]
+    return {
+        entry.key_id: _public(entry.algorithm, entry.raw) for entry in entries if entry.algorithm == ALGORITHM_ED25519
+    }
+
+
 def _successor_keys(lookup: Lookup, closed: AgencyRecord, at_ms: int) -> KeySet:
     """The keys of the living bodies at the end of the chains of successors."""
     found, waiting, seen = NO_KEYS, list(closed.successors), {closed.code}

@@ -76,6 +76,8 @@ class Proof:
     header: Header | None
     revoked: frozenset[bytes]
     """Keys that the file's records call revoked by now; what they signed before still counts."""
+    signed_again: frozenset[bytes]
+    """Digests of things proved only by a key that was listed after their time."""
 
 
 # --- the file -------------------------------------------------------------------------------
@@ -151,6 +153,13 @@ class _Past:
         self._views: dict[tuple[int, int], DirectoryView] = {}
         self._cache = RecordCache()
         self._verifier = Verifier()
+        self._listed: dict[bytes, set[int]] = {}
+        for created_ms, _, wire in self._records:
+            for entry in _record(_thing(wire)).keys:
+                moments = self._listed.setdefault(entry.key_id, set())
+                moments |= {max(at_ms, entry.from_ms) for at_ms in (created_ms, created_ms + limits.PENDING_MS)}
+        self.signed_again: set[bytes] = set()
+        """Digests of things that are proved only by a key listed after their time."""
         self.latest_ms = max((created_ms for created_ms, _, _ in self._records), default=0)
 
     def at(self, time_ms: int) -> DirectoryView:
@@ -185,10 +194,26 @@ class _Past:
     def open(
         self, form: Format[T], signed: Signed, agency: str, purpose: Purpose, time_ms: int, epoch: int | None = None
     ) -> Verified[T]:
-        """Verify a statement by the keys that spoke for an agency at a time. Raises: TrustError, NotNow."""
-        court = Court(lookup=self.at(time_ms), verifier=self._verifier, now_ms=time_ms, anchor=self._root)
-        basis = judge_statement(signed, court, agency=agency, purpose=purpose, created_ms=time_ms, epoch=epoch)
-        return Verified(value=form.decode(signed.statement), signed=signed, key_id=basis.key_id)
+        """Verify a statement by the keys that spoke for an agency at its time; else, if it was signed again
+        (`trust.md` §9), by a key that came later. Raises: TrustError, NotNow."""
+        unproved: NotNow | None = None
+        for at_ms in (time_ms, *self._later_moments(signed, time_ms)):
+            court = Court(lookup=self.at(at_ms), verifier=self._verifier, now_ms=at_ms, anchor=self._root)
+            try:
+                basis = judge_statement(signed, court, agency=agency, purpose=purpose, created_ms=time_ms, epoch=epoch)
+            except NotNow as error:
+                unproved = unproved or error
+                continue
+            if at_ms > time_ms:
+                self.signed_again.add(signed.digest)
+            return Verified(value=form.decode(signed.statement), signed=signed, key_id=basis.key_id)
+        assert unproved is not None
+        raise unproved
+
+    def _later_moments(self, signed: Signed, time_ms: int) -> Sequence[int]:
+        """When keys that signed this thing were listed or became valid, after a time."""
+        moments = {moment for item in signed.signatures for moment in self._listed.get(item.key_id, ())}
+        return sorted(moment for moment in moments if moment > time_ms)
 
     def revoked(self) -> frozenset[bytes]:
         """Every key that the newest records call revoked."""
@@ -197,8 +222,7 @@ class _Past:
         for _, digest, _ in self._records:
             thing = view.thing(digest)
             if thing is not None:
-                record = _RECORDS[thing.format].decode(thing.statement)
-                found |= revoked_ids(record.keys)
+                found |= revoked_ids(_record(thing).keys)
         return found
 
 
@@ -212,11 +236,19 @@ _RECORDS: Final[dict[str, Format[Root] | Format[CentreRecord] | Format[AgencyRec
 def _dated(wire: bytes, index: int) -> tuple[int, bytes, bytes]:
     """(time made, digest, wire) of a directory record."""
     with _at(f"directory[{index}]"):
-        signed = Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX)
-        form = _RECORDS.get(signed.format)
-        if form is None:
-            raise FormatError("directory_format", format=signed.format)
-        return form.decode(signed.statement).created_ms, signed.digest, wire
+        signed = _thing(wire)
+        return _record(signed).created_ms, signed.digest, wire
+
+
+def _thing(wire: bytes) -> Signed:
+    return Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX)
+
+
+def _record(signed: Signed) -> Root | CentreRecord | AgencyRecord:
+    form = _RECORDS.get(signed.format)
+    if form is None:
+        raise FormatError("directory_format", format=signed.format)
+    return form.decode(signed.statement)
 
 
 # --- verifying ------------------------------------------------------------------------------
@@ -250,6 +282,7 @@ def verify_evidence(file: bytes, *, root: bytes) -> Proof:
         refusal=refusal,
         header=header,
         revoked=past.revoked(),
+        signed_again=frozenset(past.signed_again),
     )
 
 
@@ -293,7 +326,7 @@ def _header(evidence: Evidence, envelope: Envelope) -> Header:
 
 
 def _read(form: Format[T], wire: bytes, check: Callable[[T], None] | None = None) -> tuple[Signed, T]:
-    signed = Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX)
+    signed = _thing(wire)
     if signed.format != form.name:
         raise FormatError("format_other", found=signed.format, wanted=form.name)
     value = form.decode(signed.statement)

@@ -17,6 +17,7 @@ from protocol.textid import to_text
 
 if TYPE_CHECKING:
     from protocol.evidence import Proof
+    from protocol.signing import Verified
 
 _VIETNAM: Final = timezone(timedelta(hours=7))
 
@@ -28,6 +29,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "signed": ("ký lúc", "signed"),
     "key": ("khóa", "key"),
     "revoked": ("khóa này về sau đã bị thu hồi", "this key was revoked later"),
+    "again": ("ký lại về sau bằng khóa này", "signed again later with this key"),
     "receipts": ("Chuỗi biên nhận", "Chain of receipts"),
     "none": ("chưa có biên nhận nào", "no receipt yet"),
     "refusal": ("Từ chối cuối cùng", "Final refusal"),
@@ -76,6 +78,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "refusal": None if refusal is None else {"code": refusal.value.code, "field": refusal.value.field},
         "subject": None if proof.header is None else proof.header.metadata.subject,
         "parts": [{"name": name, "sha256": digest} for name, digest in _parts(proof)],
+        "signed_again": sorted(digest.hex() for digest in proof.signed_again),
         "revoked_keys": sorted(key.hex() for key in proof.revoked & _signing_keys(proof)),
     }
 
@@ -85,7 +88,7 @@ def _heading(proof: Proof, language: Language) -> Iterator[str]:
     yield f"{_word('document', language)}: {to_text('doc', envelope.value.envelope_id)}"
     yield f"{_word('consignment', language)}: {to_text('csg', consignment.value.id)}"
     signed_at = f"{_word('signed', language)} {_moment(envelope.value.created_ms)}"
-    yield f"{_word('from', language)}: {envelope.value.issuer}, {signed_at}, {_key(proof, envelope.key_id, language)}"
+    yield f"{_word('from', language)}: {envelope.value.issuer}, {signed_at}, {_key(proof, envelope, language)}"
     yield f"{_word('to', language)}: {consignment.value.recipient}"
 
 
@@ -96,10 +99,10 @@ def _chain(proof: Proof, language: Language) -> Iterator[str]:
         receipt = verified.value
         said = f"{receipt.code:02d} {status_name(receipt.code, language)}"
         reason = f" – {_printable(receipt.reason)}" if receipt.reason else ""
-        key = _key(proof, verified.key_id, language)
+        key = _key(proof, verified, language)
         yield f"  {receipt.sequence}. {_moment(receipt.time_ms)}  {said}{reason}  ({key})"
     if proof.refusal is not None:
-        refusal, key = proof.refusal.value, _key(proof, proof.refusal.key_id, language)
+        refusal, key = proof.refusal.value, _key(proof, proof.refusal, language)
         where = f" [{_printable(refusal.field)}]" if refusal.field else ""
         yield f"{_word('refusal', language)}: {_moment(refusal.time_ms)}  {refusal.code}{where}  ({key})"
 
@@ -121,9 +124,10 @@ def _signing_keys(proof: Proof) -> frozenset[bytes]:
     return frozenset((proof.envelope.key_id, proof.consignment.key_id, *refusals, *receipts))
 
 
-def _key(proof: Proof, key_id: bytes, language: Language) -> str:
-    late = f", {_word('revoked', language)}" if key_id in proof.revoked else ""
-    return f"{_word('key', language)} {key_id.hex()[:16]}{late}"
+def _key(proof: Proof, verified: Verified[Any], language: Language) -> str:
+    again = f", {_word('again', language)}" if verified.signed.digest in proof.signed_again else ""
+    late = f", {_word('revoked', language)}" if verified.key_id in proof.revoked else ""
+    return f"{_word('key', language)} {verified.key_id.hex()[:16]}{again}{late}"
 
 
 def _moment(time_ms: int) -> str:

@@ -13,14 +13,15 @@ from typing import Final
 from protocol import limits
 from protocol.consignment import CONSIGNMENT, Consignment, check_consignment
 from protocol.document import check_metadata
+from protocol.entitlement import Purpose
 from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, check_envelope, check_header, total_size
 from protocol.errors import FormatError, NotNow, RequestError, TrustError
 from protocol.exchange import Offer, unread_subject
 from protocol.record import PutBody
 from protocol.refusal import refusal_code
 from protocol.sealing import PartOpener, body_digest, committed_header_key, open_header, open_stanza, stanza_info
-from protocol.settling import signing_key
 from protocol.signing import Signed
+from protocol.speaking import who_signed
 from protocol.step import Here, Party, VerifiedBody, View
 
 SIGNED_BYTES_MAX: Final = limits.STATEMENT_BYTES_MAX + 8192
@@ -119,7 +120,7 @@ def open_offer(view: View, here: Here, reading: Reading) -> Opened:
     issuer = issuer_of(view, reading)
     if issuer.state == "locked":  # no new documents, whatever time they claim to be from
         raise NotNow("held")
-    envelope = _envelope(here, reading, issuer)
+    envelope = _envelope(view, here, reading, issuer)
     judged_by = tuple(sorted({*issuer.records, *recipient.records}))
     _check_limits(here, reading, envelope, judged_by)
     content_key, header_key = _keys(here, reading, envelope, recipient)
@@ -156,7 +157,7 @@ def issuer_of(view: View, reading: Reading) -> Party:
     return party
 
 
-def _envelope(here: Here, reading: Reading, issuer: Party) -> Envelope:
+def _envelope(view: View, here: Here, reading: Reading, issuer: Party) -> Envelope:
     """The envelope, with both signatures verified and the two things belonging together."""
     thing = reading.envelope_thing
     if thing.format != ENVELOPE.name:
@@ -168,24 +169,15 @@ def _envelope(here: Here, reading: Reading, issuer: Party) -> Envelope:
     consignment = reading.consignment
     if (consignment.envelope, consignment.issuer) != (thing.digest, envelope.issuer):
         raise NotNow("offer_mismatch")
-    _check_signed_when(here, consignment.created_ms)
-    _check_signed_when(here, envelope.created_ms)
-    _verify(here, reading.consignment_thing, issuer)
-    _verify(here, thing, issuer)
+    for signed, created_ms in ((reading.consignment_thing, consignment.created_ms), (thing, envelope.created_ms)):
+        if created_ms > here.now_ms + limits.CLOCK_SKEW_MS:
+            raise NotNow("clock")
+        _verify(view, here, signed, issuer, created_ms)
     return envelope
 
 
-def _check_signed_when(here: Here, created_ms: int) -> None:
-    if created_ms > here.now_ms + limits.CLOCK_SKEW_MS:
-        raise NotNow("clock")
-    if created_ms < here.now_ms - limits.SIGNED_AGE_MAX_MS:
-        raise NotNow("sign_again")
-
-
-def _verify(here: Here, signed: Signed, issuer: Party) -> None:
-    key = signing_key(signed, dict(issuer.signers))
-    if key is None:
-        raise NotNow("sign_again")
+def _verify(view: View, here: Here, signed: Signed, issuer: Party, created_ms: int) -> None:
+    key = who_signed(view, here, signed, issuer, Purpose.AGENCY, created_ms)
     try:
         here.verifier.verify(signed, key)
     except TrustError as error:

@@ -98,7 +98,7 @@ def judge(view: View, here: Here, arrived: OfferArrived) -> Step:
         reading = read(arrived.centre, arrived.offer)
     except FormatError as error:
         code = "newer_format" if error.code in NEWER else "offer_unreadable"
-        return _put_off(view, here, arrived.centre, subject_of(arrived.offer), code)
+        return _put_off(arrived.centre, subject_of(arrived.offer), code)
     return _answer(view, here, reading, None)
 
 
@@ -112,14 +112,14 @@ def bodies_failed(view: View, here: Here, failed: BodiesFailed) -> Step:
     """The bodies could not be pulled, or are not what the issuer signed."""
     reading = read(failed.centre, failed.offer)
     if failed.code != "part_mismatch":
-        return _not_now(view, here, reading, failed.code)
+        return _not_now(reading, failed.code)
     try:
         opened = open_offer(view, here, reading)
         return _refused(view, here, Refuse(reading, opened.judged_by, "part_mismatch", "parts"))
     except Refuse as refusal:
         return _refused(view, here, refusal)
     except NotNow as reason:
-        return _not_now(view, here, reading, reason.code)
+        return _not_now(reading, reason.code)
 
 
 def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody, ...] | None) -> Step:
@@ -141,7 +141,7 @@ def _answer(view: View, here: Here, reading: Reading, bodies: tuple[VerifiedBody
     except Refuse as refusal:
         return _refused(view, here, refusal)
     except NotNow as reason:
-        return _not_now(view, here, reading, reason.code)
+        return _not_now(reading, reason.code)
 
 
 def _known_answer(view: View, here: Here, reading: Reading) -> Step | None:
@@ -363,16 +363,17 @@ def _refused(view: View, here: Here, refuse: Refuse) -> Step:
     return draft.step()
 
 
-def _not_now(view: View, here: Here, reading: Reading, code: str) -> Step:
-    return _put_off(view, here, reading.centre, reading.id, code)
+def _not_now(reading: Reading, code: str) -> Step:
+    return _put_off(reading.centre, reading.id, code)
 
 
-def _put_off(view: View, here: Here, centre: str, subject: bytes, code: str) -> Step:
-    draft = Draft(view, here)
-    draft.sends.append(SendNotNow(centre, subject, code, RETRY_OF.get(code, AGAIN_LATE_MS)))
-    if code not in RETRY_OF or code == "body_gone":
-        draft.events.append(Alarm(code, centre, subject))
-    return draft.step()
+def _put_off(centre: str, subject: bytes, code: str) -> Step:
+    """Nothing is remembered, not even the journal number."""
+    blame = code not in RETRY_OF or code == "body_gone"
+    return Step(
+        sends=(SendNotNow(centre, subject, code, RETRY_OF.get(code, AGAIN_LATE_MS)),),
+        events=(Alarm(code, centre, subject),) if blame else (),
+    )
 
 
 def changed(entry: Incoming, state: RecipientState, code: str = "") -> StateChanged:

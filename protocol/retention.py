@@ -12,7 +12,9 @@ from typing import Final
 
 from protocol import limits
 from protocol.draft import Draft
-from protocol.receipt import RECEIPT
+from protocol.entitlement import Purpose
+from protocol.exchange import NotNow
+from protocol.receipt import CENTRE_CODES, RECEIPT
 from protocol.record import Body
 from protocol.records import (
     IN,
@@ -34,6 +36,7 @@ from protocol.records import (
 from protocol.refusal import REFUSAL
 from protocol.sending import expire, is_due
 from protocol.signing import Signed
+from protocol.speaking import THING_BYTES_MAX, sign_again
 from protocol.step import (
     Acked,
     DeadlineReached,
@@ -46,7 +49,7 @@ from protocol.step import (
     ThingAcked,
     View,
 )
-from protocol.waiting import wait_of
+from protocol.waiting import RETRY_MIN_MS, wait_of
 
 CLOCK_PAUSE_MS: Final = limits.MINUTE_MS
 """While the clock is suspicious, what falls due is looked at again after this."""
@@ -125,18 +128,40 @@ def return_put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     owed = _return_of(draft, answer.answer.subject)
     is_new = owed is not None and (not owed.waiting or is_due(owed.retry_ms, here.now_ms))
     if owed is not None and owed.centre == answer.centre and is_new:
-        retry_ms = here.now_ms + wait_of(answer.answer, owed.put_offs)
+        retry_ms = here.now_ms + _wait(draft, owed, answer.answer)
         draft.not_due(owed.retry_ms, Due.RETURN, owed.thing)
         draft.due(retry_ms, Due.RETURN, owed.thing)
         draft.put(replace(owed, retry_ms=retry_ms, waiting=answer.answer.code, put_offs=owed.put_offs + 1))
     return draft.step()
 
 
-def _return_of(draft: Draft, digest: bytes) -> Return | None:
+def _wait(draft: Draft, owed: Return, answer: NotNow) -> int:
+    """How long to wait before bringing it again, in milliseconds; not long when it is signed again here."""
+    if answer.code == "sign_again" and _sign_again(draft, owed):
+        return RETRY_MIN_MS
+    return wait_of(answer, owed.put_offs)
+
+
+def _sign_again(draft: Draft, owed: Return) -> bool:
+    signed = _thing(draft, owed.thing)
+    assert signed is not None, "the return was found by it"
+    if signed.format == REFUSAL.name:
+        refused = REFUSAL.decode(signed.statement)
+        return sign_again(draft, refused.recipient, Purpose.CENTRE, (owed.thing,))
+    receipt = RECEIPT.decode(signed.statement)
+    purpose = Purpose.CENTRE if receipt.code in CENTRE_CODES else Purpose.AGENCY
+    return sign_again(draft, receipt.recipient, purpose, (owed.thing,), epoch=receipt.epoch)
+
+
+def _thing(draft: Draft, digest: bytes) -> Signed | None:
     thing = draft.get(Thing, digest)
-    if thing is None:
+    return None if thing is None else Signed.from_wire(thing.wire, bytes_max=THING_BYTES_MAX)
+
+
+def _return_of(draft: Draft, digest: bytes) -> Return | None:
+    signed = _thing(draft, digest)
+    if signed is None:
         return None
-    signed = Signed.from_wire(thing.wire, bytes_max=len(thing.wire))
     if signed.format == RECEIPT.name:
         receipt = RECEIPT.decode(signed.statement)
         return draft.get(Return, receipt.issuer, receipt.consignment, receipt.sequence)

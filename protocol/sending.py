@@ -14,8 +14,10 @@ from protocol import limits
 from protocol.consignment import CONSIGNMENT, Consignment
 from protocol.delivery import SenderEvent, SenderState, next_state
 from protocol.draft import Draft
+from protocol.entitlement import Purpose
 from protocol.envelope import ENVELOPE, Envelope, Header, PartRef, PartSecret, check_envelope, encode_header
 from protocol.errors import Findings, RequestError
+from protocol.exchange import NotNow
 from protocol.record import PutBody
 from protocol.records import (
     OUT,
@@ -33,6 +35,7 @@ from protocol.records import (
 )
 from protocol.sealing import body_digest, header_keys, seal_header, vault_wrap
 from protocol.signing import thing_digest
+from protocol.speaking import sign_again
 from protocol.step import (
     Here,
     Offering,
@@ -48,7 +51,7 @@ from protocol.step import (
 )
 from protocol.step import Queued as QueuedEvent
 from protocol.textid import to_text
-from protocol.waiting import RETRY_MAX_MS, wait_of
+from protocol.waiting import RETRY_MAX_MS, RETRY_MIN_MS, wait_of
 
 LIVE_STATES = frozenset(
     {
@@ -434,7 +437,7 @@ def put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     ):
         draft.events.append(Settled(answer.centre, answer.answer.subject))  # its place in that window is free
         return draft.step()
-    retry_ms = here.now_ms + wait_of(answer.answer, entry.put_offs)
+    retry_ms = here.now_ms + _wait(draft, entry, answer.answer)
     draft.not_due(entry.retry_ms, Due.RETRY, entry.consignment)
     draft.due(retry_ms, Due.RETRY, entry.consignment)
     state = SenderState(entry.state)
@@ -445,6 +448,14 @@ def put_off(view: View, here: Here, answer: OfferPutOff) -> Step:
     draft.events.append(Settled(answer.centre, entry.consignment, retry_ms))
     draft.events.append(changed(entry, state, answer.answer.code))
     return draft.step()
+
+
+def _wait(draft: Draft, entry: Outgoing, answer: NotNow) -> int:
+    """How long to wait before asking again, in milliseconds; not long when something was mended here."""
+    said = (entry.envelope, entry.statement)
+    if answer.code == "sign_again" and sign_again(draft, entry.issuer, Purpose.AGENCY, said):
+        return RETRY_MIN_MS
+    return wait_of(answer, entry.put_offs)
 
 
 # --- ends without a receipt -----------------------------------------------------------------

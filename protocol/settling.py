@@ -13,13 +13,15 @@ from typing import Final
 from protocol import limits
 from protocol.delivery import SenderEvent, SenderState, next_state
 from protocol.draft import Draft
-from protocol.errors import FormatError, TrustError
+from protocol.entitlement import Purpose
+from protocol.errors import FormatError, NotNow, TrustError
 from protocol.exchange import unread_subject
 from protocol.receipt import CENTRE_CODES, RECEIPT, ChainHead, Receipt, ReceiptCode
 from protocol.records import OUT, Due, Link, Outgoing, Thing
 from protocol.refusal import REFUSAL, Refusal, check_refusal
 from protocol.sending import changed, settled
-from protocol.signing import PublicKey, Signed
+from protocol.signing import Signed
+from protocol.speaking import who_signed
 from protocol.status import flag_of
 from protocol.step import Alarm, Here, Party, SendAck, SendNotNow, Settled, Step, ThingReturned, View
 
@@ -27,8 +29,6 @@ AGAIN_SOON_MS: Final = limits.MINUTE_MS
 """When missing knowledge should have arrived by then."""
 AGAIN_LATE_MS: Final = limits.HOUR_MS
 """When only a person can mend it."""
-
-RETRY_OF_RECORDS: Final = {"record_stale": AGAIN_SOON_MS, "sign_again": AGAIN_LATE_MS}
 
 NEWER_CODES: Final = frozenset({"format_newer", "receipt_code_unknown", "refusal_code_unknown"})
 """A peer that is ahead of us says such things; within a version, codes are only added."""
@@ -47,7 +47,7 @@ def settle(view: View, here: Here, returned: ThingReturned) -> Step:
         signed = Signed.from_wire(returned.returned.thing, bytes_max=limits.STATEMENT_BYTES_MAX)
     except FormatError as error:
         subject = unread_subject(returned.returned.thing)
-        return _put_off(view, here, returned.centre, subject, error.code, AGAIN_LATE_MS, alarm=True)
+        return _put_off(returned.centre, subject, error.code, AGAIN_LATE_MS, alarm=True)
     draft.hold(returned.centre, returned.returned.number)
     try:
         if signed.format == RECEIPT.name:
@@ -56,35 +56,18 @@ def settle(view: View, here: Here, returned: ThingReturned) -> Step:
             return _refusal(draft, returned.centre, signed)
     except FormatError as error:
         if error.code not in NEWER_CODES:
-            return _not_now(view, here, returned.centre, signed, error.code, AGAIN_LATE_MS, alarm=True)
-    return _not_now(view, here, returned.centre, signed, "newer_format", AGAIN_LATE_MS)
+            return _not_now(returned.centre, signed, error.code, AGAIN_LATE_MS, alarm=True)
+    return _not_now(returned.centre, signed, "newer_format", AGAIN_LATE_MS)
 
 
-def _not_now(
-    view: View, here: Here, centre: str, signed: Signed, code: str, retry_ms: int, *, alarm: bool = False
-) -> Step:
-    return _put_off(view, here, centre, signed.digest, code, retry_ms, alarm=alarm)
+def _not_now(centre: str, signed: Signed, code: str, retry_ms: int, *, alarm: bool = False) -> Step:
+    return _put_off(centre, signed.digest, code, retry_ms, alarm=alarm)
 
 
-def _put_off(view: View, here: Here, centre: str, subject: bytes, code: str, retry_ms: int, *, alarm: bool) -> Step:
+def _put_off(centre: str, subject: bytes, code: str, retry_ms: int, *, alarm: bool) -> Step:
     """Nothing is remembered, not even the journal number."""
-    draft = Draft(view, here)
-    draft.sends.append(SendNotNow(centre, subject, code, retry_ms))
-    if alarm:
-        draft.events.append(Alarm(code, centre, subject))
-    return draft.step()
-
-
-def _judged_at(here: Here, signed_ms: int) -> tuple[int, str]:
-    """Whose keys count, and what to say when none of them signed (`spec/receipt.md` §3).
-
-    A word is judged by the keys of its own time. One older than 90 days (DESIGN §3) is judged by the
-    keys of now: a key that is given up must not be able to date things back for ever, and yet a
-    status that was long on its way can still be taken, after it was signed again if need be.
-    """
-    if here.clock_trusted and signed_ms < here.now_ms - limits.SIGNED_AGE_MAX_MS:
-        return here.now_ms, "sign_again"
-    return signed_ms, "record_stale"
+    events = (Alarm(code, centre, subject),) if alarm else ()
+    return Step(sends=(SendNotNow(centre, subject, code, retry_ms),), events=events)
 
 
 # --- receipts -------------------------------------------------------------------------------
@@ -95,42 +78,32 @@ def _receipt(draft: Draft, centre: str, signed: Signed) -> Step:
     receipt = RECEIPT.decode(signed.statement)
     entry = view.records.get(Outgoing, receipt.consignment)
     if entry is None:
-        return _not_now(view, here, centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
+        return _not_now(centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
     known = view.records.get(Link, OUT, entry.consignment, receipt.sequence)
     if known is not None and known.receipt == signed.digest:
         draft.events.append(Settled(centre, entry.consignment))
         draft.sends.append(SendAck(centre, signed.digest))
         return draft.step()
     if here.clock_trusted and receipt.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
-        return _not_now(view, here, centre, signed, "clock", AGAIN_SOON_MS)
-    at_ms, otherwise = _judged_at(here, receipt.time_ms)
-    party = view.directory.party(entry.recipient, at_ms=at_ms, epoch=receipt.epoch)
-    key = None if party is None else signing_key(signed, _receipt_signers(receipt, party))
-    if key is None:
-        return _not_now(view, here, centre, signed, otherwise, RETRY_OF_RECORDS[otherwise])
+        return _not_now(centre, signed, "clock", AGAIN_SOON_MS)
+    party = view.directory.party(entry.recipient, at_ms=receipt.time_ms, epoch=receipt.epoch)
+    if party is None:
+        return _not_now(centre, signed, "record_stale", AGAIN_SOON_MS)
+    purpose = Purpose.CENTRE if receipt.code in CENTRE_CODES else Purpose.AGENCY
     try:
+        key = who_signed(view, here, signed, party, purpose, receipt.time_ms, epoch=receipt.epoch)
         here.verifier.verify(signed, key)
         head = _head_of(entry).extend(receipt, signed.digest)
+    except NotNow as error:
+        return _not_now(centre, signed, error.code, AGAIN_SOON_MS)
     except TrustError as error:
         gap = error.code == "receipt_chain_gap"
-        return _not_now(view, here, centre, signed, error.code, AGAIN_SOON_MS if gap else AGAIN_LATE_MS, alarm=not gap)
+        return _not_now(centre, signed, error.code, AGAIN_SOON_MS if gap else AGAIN_LATE_MS, alarm=not gap)
     _record(draft, entry, receipt, signed, head)
     if centre != entry.centre:  # another host than the one it was last offered to
         draft.events.append(Settled(centre, entry.consignment))
     draft.sends.append(SendAck(centre, signed.digest))
     return draft.step()
-
-
-def signing_key(signed: Signed, keys: dict[bytes, PublicKey]) -> PublicKey | None:
-    """The key among these that claims to have signed; the signature is yet to be verified."""
-    for signature in signed.signatures:
-        if signature.key_id in keys:
-            return keys[signature.key_id]
-    return None
-
-
-def _receipt_signers(receipt: Receipt, party: Party) -> dict[bytes, PublicKey]:
-    return dict(party.centre_signers if receipt.code in CENTRE_CODES else party.signers)
 
 
 def _head_of(entry: Outgoing) -> ChainHead:
@@ -199,20 +172,20 @@ def _refusal(draft: Draft, centre: str, signed: Signed) -> Step:
     check_refusal(refusal)
     entry = view.records.get(Outgoing, refusal.consignment)
     if entry is None:
-        return _not_now(view, here, centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
+        return _not_now(centre, signed, "consignment_unknown", AGAIN_LATE_MS, alarm=True)
     if here.clock_trusted and refusal.time_ms > here.now_ms + limits.CLOCK_SKEW_MS:
-        return _not_now(view, here, centre, signed, "clock", AGAIN_SOON_MS)
-    at_ms, otherwise = _judged_at(here, refusal.time_ms)
-    party = view.directory.party(entry.recipient, at_ms=at_ms)
-    key = None if party is None else signing_key(signed, dict(party.centre_signers))
-    if party is None or key is None:
-        return _not_now(view, here, centre, signed, otherwise, RETRY_OF_RECORDS[otherwise])
+        return _not_now(centre, signed, "clock", AGAIN_SOON_MS)
+    party = view.directory.party(entry.recipient, at_ms=refusal.time_ms)
+    if party is None:
+        return _not_now(centre, signed, "record_stale", AGAIN_SOON_MS)
     try:
-        here.verifier.verify(signed, key)
+        here.verifier.verify(signed, who_signed(view, here, signed, party, Purpose.CENTRE, refusal.time_ms))
+    except NotNow as error:
+        return _not_now(centre, signed, error.code, AGAIN_SOON_MS)
     except TrustError as error:
-        return _not_now(view, here, centre, signed, error.code, AGAIN_LATE_MS, alarm=True)
+        return _not_now(centre, signed, error.code, AGAIN_LATE_MS, alarm=True)
     if (refusal.envelope, refusal.recipient) != (entry.envelope, entry.recipient):
-        return _not_now(view, here, centre, signed, "receipt_chain_foreign", AGAIN_LATE_MS, alarm=True)
+        return _not_now(centre, signed, "receipt_chain_foreign", AGAIN_LATE_MS, alarm=True)
     _refuse(draft, entry, refusal, signed, party)
     draft.sends.append(SendAck(centre, signed.digest))
     return draft.step()

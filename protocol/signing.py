@@ -252,11 +252,20 @@ def countersign(signed: Signed, signer: Signer) -> Signed:
     Raises:
         FormatError: `format_field` (sixteen other keys have signed already).
     """
-    (further,) = sign(signed.format, signed.statement, signer).signatures
-    others = [item for item in signed.signatures if item.key_id != further.key_id]
-    if len(others) == SIGNATURES_MAX:
+    return joined(signed, sign(signed.format, signed.statement, signer))
+
+
+def joined(signed: Signed, further: Signed) -> Signed:
+    """One thing with the signatures of both; where one key signed both, that of `further` stays.
+
+    Raises:
+        FormatError: `format_field` (more than sixteen keys together).
+    """
+    assert signed.digest == further.digest, "signatures of another thing"
+    by_key = {item.key_id: item for item in (*signed.signatures, *further.signatures)}
+    if len(by_key) > SIGNATURES_MAX:
         raise FormatError("format_field", field="signatures", reason="1 to 16 signatures")
-    together = tuple(sorted((*others, further), key=lambda item: item.key_id))
+    together = tuple(by_key[key_id] for key_id in sorted(by_key))
     return Signed(format=signed.format, statement=signed.statement, signatures=together)
 
 

@@ -56,6 +56,10 @@ class Directory(Protocol):
         the keys that were valid at `at_ms`; None when no believed record names it."""
         ...
 
+    def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
+        """Every key that was ever listed for this agency or a host of it, whether it counts or not."""
+        ...
+
     def centre_exists(self, centre: str) -> bool:
         """A believed record names this centre."""
         ...
@@ -318,6 +322,8 @@ class ToSign:
     format: str
     statement: bytes
     agency: str = ""
+    before: bytes = b""
+    """The thing's wire when it was signed before: those signatures stay beside the new one."""
 
 
 Change = Put | Delete | PutBody | ToSign

@@ -32,10 +32,10 @@ from protocol.directory_kinds import Subject
 from protocol.encoding import Format
 from protocol.entitlement import (
     Known,
-    Lookup,
     Purpose,
     centre_keys,
     keys_for,
+    listed_keys,
     role_keys,
 )
 from protocol.errors import NotNow, TrucError, TrustError
@@ -253,36 +253,28 @@ def judge_statement(
     created_ms: int,
     epoch: int | None = None,
 ) -> Basis:
-    """Judge an envelope, consignment, receipt or refusal, once, at acceptance.
+    """Judge an envelope, consignment, receipt or refusal, once, at acceptance: by the keys of its own
+    time, or of now. One of more than 90 days ago needs a key of now.
 
     Raises:
-        NotNow: `clock` (made in the future), `sign_again` (too old, or by a key that no longer
-            counts), `issuer_unknown`, `record_stale` (a key that we do not know).
+        NotNow: `clock` (made in the future), `sign_again` (by a key that does not count),
+            `issuer_unknown`, `record_stale` (a key that we do not know).
         TrustError: `signature_invalid`, `signature_path`.
     """
     if created_ms > court.now_ms + CLOCK_SKEW_MS:
         raise NotNow("clock", created_ms=created_ms)
-    if created_ms < court.now_ms - SIGNED_AGE_MAX_MS:
-        raise NotNow("sign_again", created_ms=created_ms)
     if not court.lookup.agency_versions(agency):
         raise NotNow("issuer_unknown", code=agency)
-    found = keys_for(court.lookup, agency, purpose, created_ms, epoch=epoch)
-    for item in signed.signatures:
-        if item.key_id in found.keys:
-            court.verifier.verify(signed, found.keys[item.key_id])
-            return Basis(key_id=item.key_id, records=found.records)
-    raise NotNow("sign_again" if _was_listed(signed, court.lookup, agency) else "record_stale", code=agency)
-
-
-def _was_listed(signed: Signed, lookup: Lookup, agency: str) -> bool:
-    """Whether a signing key is listed in some known version, only not for that time, or revoked."""
-    listed = {
-        entry.key_id
-        for version in lookup.agency_versions(agency)
-        for centre in lookup.centre_versions(version.value.host)
-        for entry in (*version.value.keys, *centre.value.keys)
-    }
-    return any(item.key_id in listed for item in signed.signatures)
+    late = created_ms < court.now_ms - SIGNED_AGE_MAX_MS
+    for at_ms in (court.now_ms,) if late else (created_ms, court.now_ms):
+        found = keys_for(court.lookup, agency, purpose, at_ms, epoch=epoch)
+        for item in signed.signatures:
+            if item.key_id in found.keys:
+                court.verifier.verify(signed, found.keys[item.key_id])
+                return Basis(key_id=item.key_id, records=found.records)
+    listed = listed_keys(court.lookup, agency)
+    known = any(item.key_id in listed for item in signed.signatures)
+    raise NotNow("sign_again" if known else "record_stale", code=agency)
 
 
 # --- small pieces ---------------------------------------------------------------------------

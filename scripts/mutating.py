@@ -23,7 +23,17 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SURVIVORS: Final = ROOT / "tests" / "mutation_survivors.toml"
-MODULES: Final = ("delivery", "receipt", "sending", "settling", "judging", "receiving", "acting", "retention")
+MODULES: Final = (
+    "delivery",
+    "receipt",
+    "sending",
+    "speaking",
+    "settling",
+    "judging",
+    "receiving",
+    "acting",
+    "retention",
+)
 COPIED: Final = ("node", "protocol", "storage", "tests", "configs", "scripts", "pyproject.toml")
 FLOOR: Final = 0.80
 SECONDS_MAX: Final = 3_600

@@ -152,7 +152,7 @@ def other_body(world: World) -> Offer:
 
 OFFERS: list[tuple[str, Callable[[World], Offer], str]] = [
     ("a bad signature", tampered, "signature_refused"),
-    ("a key of somebody else", lambda world: Forgery(world=world, signer=world.b.keys.signer).make(), "sign_again"),
+    ("a key of somebody else", lambda world: Forgery(world=world, signer=world.b.keys.signer).make(), "record_stale"),
     ("a squatted consignment", lambda world: Forgery(world=world, issuer="G12").make(), "record_stale"),
     ("an envelope for somebody else", lambda world: Forgery(world=world, recipient="G12").make(), "moved"),
     ("an issuer that nobody knows", lambda world: Forgery(world=world, issuer="H99").make(), "issuer_unknown"),

@@ -1,5 +1,5 @@
 """What happens to the directory while documents are under way: keys rotate, agencies are locked,
-unlocked and closed.
+unlocked and closed; a key that was rotated out is revoked a little later.
 
 Each change is published at one moment and imported at each node at another, as files travel
 (DECISIONS "Joining before gossip exists"), by the same service that the operator calls. A
@@ -93,7 +93,7 @@ class Changes:
                 await trio.sleep_until(at)
                 publish()
                 tree = self._country.tree
-                nursery.start_soon(self._carry, tree.file, tree.signed[-1].digest, rotated)
+                nursery.start_soon(self._change, tree.file, tree.signed[-1].digest, rotated)
 
     # --- the registrar ------------------------------------------------------------------------
 
@@ -109,7 +109,17 @@ class Changes:
         self._struck["keys_rotated"] += 1
         self._verdict.note("published", centre, "keys")
 
+    def _revoke(self, centre: str) -> None:
+        """What the old key signed and nobody has taken yet must be signed again."""
+        self._country.revoke(centre, EPOCH_MS + virtual_ms())
+        self._struck["keys_revoked"] += 1
+        self._verdict.note("published", centre, "revoked")
+
     # --- the operators ------------------------------------------------------------------------
+
+    async def _change(self, file: bytes, digest: bytes, rotated: str) -> None:
+        await self._carry(file, digest, rotated)
+        self._open -= 1
 
     async def _carry(self, file: bytes, digest: bytes, rotated: str) -> None:
         one = self._chance.choice(sorted(self._machines)) if self._one_import else ""
@@ -117,7 +127,6 @@ class Changes:
             for name, machine in self._machines.items():
                 bring = self._bring if one in {"", name} else self._hear
                 nursery.start_soon(bring, machine, file if bring == self._bring else digest, name == rotated)
-        self._open -= 1
 
     async def _bring(self, machine: Machine, file: bytes, rotates: bool) -> None:
         await trio.sleep(self._chance.expovariate(1 / TRAVEL_SECONDS))
@@ -142,6 +151,10 @@ class Changes:
             await trio.sleep(self._chance.random() * TRAVEL_SECONDS)
             self._country.take_up(machine.name)
             machine.stop()  # the next life signs with the new key
+            await trio.sleep(self._chance.random() * TRAVEL_SECONDS)
+            self._revoke(machine.name)
+            tree = self._country.tree
+            await self._carry(tree.file, tree.signed[-1].digest, "")
 
     async def _imported(self, machine: Machine, file: bytes) -> bool:
         """Whether the node has taken a directory file, durably."""

@@ -7,7 +7,7 @@ hold, so that they can be rotated, and which ones the oracle believes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -119,6 +119,14 @@ class Country:
         )
         self.tree.publish(record, keys.operational[-1])
         keys.sealing.append(sealing)
+
+    def revoke(self, code: str, now_ms: int) -> None:
+        """Publish that the key which the centre's node has given up counts nowhere any more."""
+        given_up = self.keys[code].operational[-2].public.key_id
+        self.set_clock(now_ms)
+        known = self.tree.centre_records[code]
+        keys = [replace(entry, revoked_ms=now_ms) if entry.key_id == given_up else entry for entry in known.keys]
+        self.tree.publish(self.tree.next_centre(code, keys=tuple(keys)))
 
     def take_up(self, code: str) -> None:
         """The centre's node signs with the newest published key from its next life on."""

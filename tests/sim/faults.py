@@ -54,6 +54,8 @@ MUST_STRIKE: Final = frozenset(
         "refused",
         "keys_rotated",
         "heard_of_a_change",
+        "keys_revoked",
+        "signed_again",
         "agency_locked",
         "agency_active",
         "agency_closed",
@@ -64,9 +66,7 @@ MUST_STRIKE: Final = frozenset(
     }
 )
 """Every kind of trouble; over the seeds of a suite each must have hit something."""
-RARE: Final = frozenset(
-    {"unsynced_name", "upload_resumed", "bit_flip file", "submit_refused recipient_closed"}
-)
+RARE: Final = frozenset({"unsynced_name", "upload_resumed", "bit_flip file", "submit_refused recipient_closed"})
 """Strike only at a rare moment: asked for from 50 seeds on."""
 
 CLOCK_STEPS_MS: Final = (-240_000, 60_000, 240_000, 600_000)

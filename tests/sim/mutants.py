@@ -115,7 +115,7 @@ MUTANTS: Final = (
         (
             Edit(
                 "protocol/receiving.py",
-                '    if failed.code != "part_mismatch":\n        return _not_now(view, here, reading, failed.code)\n',
+                '    if failed.code != "part_mismatch":\n        return _not_now(reading, failed.code)\n',
                 '    if failed.code != "part_mismatch":\n'
                 '        return _refused(view, here, Refuse(reading, (), "part_mismatch", "parts"))\n',
             ),
@@ -154,6 +154,10 @@ MUTANTS: Final = (
                 "        head = ",
             ),
         ),
+    ),
+    Mutant(
+        "never_signed_again",
+        (Edit("protocol/speaking.py", "    for digest in digests:\n", "    for digest in ():\n"),),
     ),
     Mutant(
         "unsynced_upload",

@@ -256,9 +256,7 @@ class Oracle:
             owed = host is not None and self._durable[host].get(Outgoing, entry.consignment) is not None
             self._require(owed, Sentence.FORGOTTEN, f"{centre} holds what {entry.issuer}'s node has never owed")
 
-    def _judge_chain(
-        self, durable: Durable, entry: Outgoing | Incoming, links: Sequence[Link], where: str
-    ) -> None:
+    def _judge_chain(self, durable: Durable, entry: Outgoing | Incoming, links: Sequence[Link], where: str) -> None:
         """Signatures and links, from the bytes."""
         try:
             statement = self._thing(durable, entry.statement)
@@ -277,7 +275,13 @@ class Oracle:
         named = {signature.key_id for signature in signed.signatures}
         keys = [key for key in self._country.may_sign(agency, code) if key.key_id in named]
         assert keys, f"nobody who may has signed {code:02d} for {agency}"
-        self._verifier.verify(signed, keys[0])
+        for key in keys:
+            self._verifier.verify(signed, key)
+
+    @property
+    def signed_again(self) -> int:
+        """Receipts met in chains that bear the signatures of two keys."""
+        return sum(len(signed.signatures) > 1 for signed in self._signed.values())
 
     def _thing(self, durable: Durable, digest: bytes) -> Signed:
         thing = durable.get(Thing, digest)

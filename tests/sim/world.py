@@ -50,6 +50,8 @@ NARROW_BYTES: Final = 60_000
 """What a narrow node takes of sealed parts: it refuses about a third of the documents."""
 QUIET: Final[Mapping[str, Any]] = {"ping_s": 600, "dead_s": 1_800, "backoff_max_s": 1_800}
 """Settings for a world that waits for a day: a ping every 20 s would cost more than all the rest."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldShape:
     """How large a world is and how hard it is hit."""
@@ -301,7 +303,8 @@ class World:
         """How often documents ended otherwise than by being answered."""
         sendings = (sending for notebook in self.notebooks.values() for sending in notebook.sendings)
         states = Counter(state for sending in sendings for state in sending.outcomes.values())
-        return Counter({state: states[state] for state in (*ENDED, *ON_THE_WAY) if states[state]})
+        ends = Counter({state: states[state] for state in (*ENDED, *ON_THE_WAY) if states[state]})
+        return ends + Counter(signed_again=self.oracle.signed_again)
 
     def outcome(self) -> Outcome:
         """Everything worth telling."""

@@ -25,16 +25,17 @@ from protocol.envelope import ENVELOPE, HEADER, Envelope, Header, Lane, PartRef,
 from protocol.exchange import Ack, Frame, NotNow, Offer, Returned
 from protocol.limits import DAY_MS
 from protocol.receipt import RECEIPT, Receipt
-from protocol.record import Change, Put
-from protocol.records import Incoming, Outgoing, Thing
+from protocol.record import Change
+from protocol.records import Deadline, Incoming, Outgoing, Thing
 from protocol.refusal import REFUSAL, Refusal
 from protocol.sealing import PartSealer, body_digest, header_keys, seal_header, stanza_info, wrap_stanza
 from protocol.sending import DocumentAccepted
-from protocol.signing import Ed25519Signer, Signed, Signer, Verifier, sign, sign_batch
+from protocol.signing import Ed25519Signer, Signed, Signer, Verifier, sign
 from protocol.step import (
     Answered,
     Caller,
     Collected,
+    DeadlineReached,
     Here,
     Input,
     OfferArrived,
@@ -47,9 +48,9 @@ from protocol.step import (
     Submitted,
     ThingAcked,
     ThingReturned,
-    ToSign,
     View,
 )
+from protocol.step_signing import signed_changes
 from storage.store import Store, create_on
 from tests.sim.disk import Disk
 from tests.support.tree import TREE_READY_MS, Tree, key_seed
@@ -173,17 +174,7 @@ class Side:
 
     def signed(self, changes: Iterable[Any]) -> list[Change]:
         """Changes with their statements signed, as the committer's worker does it."""
-        groups: dict[tuple[str, str], list[bytes]] = {}
-        plain: list[Change] = []
-        for change in changes:
-            if isinstance(change, ToSign):
-                groups.setdefault((change.format, change.agency), []).append(change.statement)
-            else:
-                plain.append(change)
-        for (name, agency), statements in groups.items():
-            things = sign_batch(name, statements, self.signers[agency])
-            plain += [Put(Thing(digest=thing.digest, wire=thing.to_wire())) for thing in things]
-        return plain
+        return signed_changes(changes, self.signers)[0]
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -348,6 +339,12 @@ class World:
             to, given = self.arrival(sender, send)
             waiting += [(to, answer) for answer in to.do(given).sends]
         return carried
+
+
+def reach(side: Side, **changes: Any) -> Step:
+    """Everything that has fallen due by now is decided."""
+    due = tuple((one.at_ms, one.what, one.subject) for one in side.all(Deadline) if one.at_ms <= side.world.now_ms)
+    return side.do(DeadlineReached(due=due), **changes)
 
 
 # --- what an honest node would not make -----------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from protocol.records import (
     REFUSAL_SLOT,
     Arrival,
     BodyUse,
+    Counter,
     Deadline,
     Due,
     Happening,
@@ -44,7 +46,7 @@ from protocol.records import (
 )
 from protocol.refusal import REFUSAL, Refusal
 from protocol.sealing import vault_open
-from protocol.signing import Signed, Verifier, sign
+from protocol.signing import PublicKey, Signed, Verifier, sign
 from protocol.step import (
     Alarm,
     BodiesDurable,
@@ -163,6 +165,8 @@ def test_an_accepted_consignment_is_kept_whole_in_one_step(world: World) -> None
     )
     told = world.c.all(Happening)
     assert [(one.agency, one.what, one.code, one.consignment) for one in told] == [("H38", "arrived", 1, consignment)]
+    assert told[0].envelope_id == world.c.box(consignment).envelope_id
+    assert world.c.get(Counter, "arrivals").value == 1  # a durable name: later versions count on from it
 
 
 def test_the_first_receipt_says_what_was_kept_and_is_signed_by_the_centre(world: World) -> None:
@@ -326,7 +330,7 @@ def test_not_now_remembers_nothing_and_says_when(world: World) -> None:
     put_off(world, Forgery(world=world, offer={"key_id": bytes(32)}).arrives(), "sealing_key_unknown", MINUTE_MS)
     put_off(world, Forgery(world=world, info_epoch=9).arrives(), "stanza_unusable", 10_000)
     put_off(world, Forgery(world=world, offer={"header": b"x"}).arrives(), "body_damaged", 5_000)
-    put_off(world, Forgery(world=world, signer=world.b.keys.signer).arrives(), "sign_again", MINUTE_MS)
+    put_off(world, Forgery(world=world, signer=world.b.keys.signer).arrives(), "record_stale", MINUTE_MS)
     put_off(world, Forgery(world=world, envelope_format="truc/envelope/2").arrives(), "newer_format", HOUR_MS)
     assert world.c.all(Incoming) == world.c.all(Refused) == []
 
@@ -493,6 +497,9 @@ class LongDirectory:
         found = self._directory.party(code, at_ms=at_ms, epoch=epoch)
         records = tuple(hashlib.sha256(f"{code} {n}".encode()).digest() for n in range(12))
         return None if found is None else replace(found, records=records)
+
+    def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
+        return self._directory.listed_keys(code)
 
     def centre_exists(self, centre: str) -> bool:
         return self._directory.centre_exists(centre)
@@ -666,3 +673,8 @@ def test_the_consignments_statement_is_kept_verbatim(world: World) -> None:
     world.c.do(arrives(offer))
     entry = world.c.box(consignment_of(offer))
     assert CONSIGNMENT.decode(world.c.thing(entry.statement).statement).id == entry.consignment
+
+
+def test_what_the_vault_binds_keys_to_never_changes() -> None:
+    """Or no stored key would open any more."""
+    assert content_key_context(b"id") == b"consignmentid"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -45,7 +44,7 @@ from protocol.step import (
     Step,
     ThingAcked,
 )
-from tests.support.delivery import A, B, C, Forgery, Side, World, consignment_of, receipt_of
+from tests.support.delivery import A, B, C, Forgery, World, consignment_of, reach, receipt_of
 from tests.support.tree import TREE_READY_MS
 
 RETENTION_MS = 35 * DAY_MS
@@ -54,12 +53,6 @@ RETENTION_MS = 35 * DAY_MS
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def reach(side: Side, **changes: Any) -> Step:
-    """Everything that has fallen due by now is decided."""
-    due = tuple((one.at_ms, one.what, one.subject) for one in side.all(Deadline) if one.at_ms <= side.world.now_ms)
-    return side.do(DeadlineReached(due=due), **changes)
 
 
 def owed_receipt(world: World) -> tuple[bytes, Return]:
@@ -135,6 +128,14 @@ def test_an_upload_is_left_to_whoever_owns_its_files(world: World) -> None:
 def test_what_was_partly_pulled_is_given_up(world: World) -> None:
     pull = Pull(consignment=bytes(32), centre=A, started_ms=1, parts=(StoredPart(digest=bytes(32), size=16),))
     world.c.store.write([Put(pull), Put(Deadline(at_ms=1, what=Due.PULL, subject=bytes(32)))])
+    reach(world.c)
+    assert world.c.all(Pull) == []
+
+
+def test_patience_with_a_pull_ends_to_the_millisecond(world: World) -> None:
+    started_ms = TREE_READY_MS - Settings().pull_patience_ms
+    pull = Pull(consignment=bytes(32), centre=A, started_ms=started_ms, parts=())
+    world.c.store.write([Put(pull), Put(Deadline(at_ms=TREE_READY_MS, what=Due.PULL, subject=bytes(32)))])
     reach(world.c)
     assert world.c.all(Pull) == []
 
@@ -245,6 +246,17 @@ def test_what_is_put_off_twice_before_its_time_writes_nothing_the_second_time(wo
     world.c.do(first)
     assert world.c.do(second) == Step(events=(Acked(A, owed.thing),))
     assert [due.at_ms for due in world.c.all(Deadline)] == [TREE_READY_MS + 5_000]
+
+
+def test_what_is_put_off_again_when_its_time_had_come_waits_anew(world: World) -> None:
+    """The second answer comes before anybody has looked at the deadline."""
+    consignment, owed = owed_receipt(world)
+    again = OfferPutOff(centre=A, answer=NotNow(subject=owed.thing, code="busy", retry_ms=5_000))
+    world.c.do(again)
+    world.later(5_000)
+    world.c.do(again)
+    assert world.c.get(Return, "G22", consignment, 0).put_offs == 2
+    assert [due.at_ms for due in world.c.all(Deadline)] == [world.now_ms + 10_000]
 
 
 def test_the_waits_of_a_receipt_that_is_put_off_again_and_again_grow(world: World) -> None:

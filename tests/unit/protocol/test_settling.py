@@ -18,7 +18,6 @@ from protocol.record import Put
 from protocol.records import OUT, Deadline, Document, Due, Happening, Link, Outgoing, Owed, Pair, Thing
 from protocol.records import Queued as QueuedCount
 from protocol.refusal import REFUSAL
-from protocol.settling import signing_key
 from protocol.signing import Ed25519Signer, Signed, sign
 from protocol.step import Alarm, OfferPutOff, SendAck, SendNotNow, Settled, StateChanged, Step, ThingReturned
 from tests.support.delivery import B, C, World, receipt_of, refusal_of, returned
@@ -180,11 +179,11 @@ def test_statuses_of_an_agency_with_its_own_key_are_signed_by_that_key() -> None
     world.a.offer(sent.only)
     world.a.do(returned(receipt_of(world, sent.only)))
     by_centre = receipt_of(world, sent.only, code=3)
-    put_off(world.a.step(returned(by_centre)), by_centre, "record_stale", MINUTE_MS, alarm=False)
+    put_off(world.a.step(returned(by_centre)), by_centre, "sign_again", MINUTE_MS, alarm=False)
     by_agency = receipt_of(world, sent.only, own, code=3)
     assert world.a.step(returned(by_agency)).sends == (SendAck(C, by_agency.digest),)
     collected = receipt_of(world, sent.only, own, code=100)
-    put_off(world.a.step(returned(collected)), collected, "record_stale", MINUTE_MS, alarm=False)
+    put_off(world.a.step(returned(collected)), collected, "sign_again", MINUTE_MS, alarm=False)
 
 
 def test_a_chain_goes_on_under_another_incarnation(world: World, offered: bytes) -> None:
@@ -387,7 +386,7 @@ def test_a_word_of_long_ago_needs_a_key_of_now(world: World, offered: bytes, lat
     for thing in (receipt, refusal):
         step = world.a.step(returned(thing))
         if late:
-            put_off(step, thing, "sign_again", HOUR_MS, alarm=False)
+            put_off(step, thing, "sign_again", MINUTE_MS, alarm=False)
         else:
             assert [type(send) for send in step.sends] == [SendAck]
     assert [type(send) for send in world.a.step(returned(receipt), clock_trusted=False).sends] == [SendAck]
@@ -551,11 +550,6 @@ def test_receipts_of_a_closed_code_still_flow(world: World, offered: bytes) -> N
 # --- pieces ---------------------------------------------------------------------------------------
 
 
-def test_the_signing_key_is_the_first_known_one(world: World, offered: bytes) -> None:
-    thing = receipt_of(world, offered)
-    key = world.c.keys.signer.public
-    assert signing_key(thing, {key.key_id: key}) == key
-    assert signing_key(thing, {}) is None
 
 
 def test_the_statement_of_the_test_world_reads_back(world: World, offered: bytes) -> None:

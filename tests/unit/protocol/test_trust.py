@@ -760,12 +760,11 @@ def test_a_statement_names_the_records_it_was_judged_by(tree: Tree) -> None:
     assert set(basis.records) == {view.agency_versions("G12")[0].digest, view.centre_versions("00.02.W00")[0].digest}
 
 
-def test_a_statement_is_judged_only_between_90_days_ago_and_5_minutes_ahead(tree: Tree) -> None:
+def test_a_statement_may_be_made_5_minutes_ahead_and_one_of_long_ago_needs_a_key_of_now(tree: Tree) -> None:
     signer = tree.centres["00.02.W00"].signer
     now = TREE_READY_MS + SIGNED_AGE_MAX_MS
     judged(tree, signer, now_ms=now, created_ms=TREE_READY_MS)
-    with expects("sign_again", NotNow):
-        judged(tree, signer, now_ms=now, created_ms=TREE_READY_MS - 1)
+    judged(tree, signer, now_ms=now, created_ms=TREE_READY_MS - 1)  # the key still counts today
     judged(tree, signer, now_ms=now, created_ms=now + CLOCK_SKEW_MS)
     with expects("clock", NotNow):
         judged(tree, signer, now_ms=now, created_ms=now + CLOCK_SKEW_MS + 1)
@@ -787,6 +786,17 @@ def test_a_statement_by_a_revoked_key_must_be_signed_again(tree: Tree) -> None:
     with expects("sign_again", NotNow):
         judged(tree, old, created_ms=START_MS + 3_600_000)
     judged(tree, fresh)
+    judged(tree, fresh, created_ms=START_MS - 3_600_000)  # signed again: by a key of now
+
+
+def test_a_key_that_ended_speaks_for_its_time_for_90_days(tree: Tree) -> None:
+    old, fresh = tree.centres["00.02.W00"].signer, Ed25519Signer(key_seed(1, "fresh"))
+    ended = replace(tree.centre_records["00.02.W00"].keys[0], until_ms=TREE_READY_MS)
+    tree.publish(tree.next_centre("00.02.W00", keys=(entry_of(fresh), ended)), old)
+    made_ms = TREE_READY_MS - 1
+    judged(tree, old, created_ms=made_ms, now_ms=made_ms + SIGNED_AGE_MAX_MS)
+    with expects("sign_again", NotNow):
+        judged(tree, old, created_ms=made_ms, now_ms=made_ms + SIGNED_AGE_MAX_MS + 1)
 
 
 def test_a_statement_by_a_compromised_key_must_be_signed_again_too(tree: Tree) -> None:
