@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from node.logs import Log
 from protocol.directory import CentreRecord, RecordState
 from protocol.directory_kinds import DirectoryHistory, Subject
 from protocol.directory_view import DirectoryView
@@ -61,9 +62,7 @@ class Admissions:
 NOBODY: Final = Admissions(peers={}, refused={}, doubled={}, next_ms=None)
 
 
-def admissions(
-    view: DirectoryView, *, contacts: Mapping[str, str], before: Admissions, now_ms: int
-) -> Admissions:
+def admissions(view: DirectoryView, *, contacts: Mapping[str, str], before: Admissions, now_ms: int) -> Admissions:
     """Who is admitted at this moment. `contacts`: centre → peer id of the configuration; `before`: the last answer."""
     claims: list[_Claim] = []
     refused: dict[str, str] = {}
@@ -89,6 +88,13 @@ def admissions(
     return Admissions(
         peers=dict(sorted(peers.items())), refused=refused, doubled=doubled, next_ms=min(ends, default=None)
     )
+
+
+def tell_doubled(log: Log, found: Admissions, before: Admissions) -> None:
+    """Alarm for every peer id that several centres name, when that is new."""
+    for peer_id, centres in found.doubled.items():
+        if before.doubled.get(peer_id) != centres:
+            log.error("alarm", code=PEER_ID_TWICE, peer=peer_id, centres=list(centres), kept=centres[0])
 
 
 def closed_since_ms(view: DirectoryView, record: CentreRecord) -> int | None:
@@ -122,7 +128,5 @@ def _choose(claims: Iterable[_Claim], before: Mapping[str, str]) -> dict[str, li
     for claim in claims:
         found.setdefault(claim.peer_id, []).append(claim)
     for several in found.values():
-        several.sort(
-            key=lambda one: (one.rank, before.get(one.centre) != one.peer_id, one.created_ms, one.centre)
-        )
+        several.sort(key=lambda one: (one.rank, before.get(one.centre) != one.peer_id, one.created_ms, one.centre))
     return found

@@ -15,9 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 from node.authority_act import Act
-from node.authority_book import check_entered, check_head, with_known_numbers
+from node.authority_batch import drafted
+from node.authority_book import check_entered, check_head, check_seen, with_known_numbers
 from node.authority_folder import AuthorityFolder, Book, Entropy, LogPosition
-from node.authority_log import Issued, Waiting, checkpoint_after, says_truly
+from node.authority_log import Issued, Waiting, says_truly
+from node.authority_single import SingleActs
 from node.countersigning import (
     check_statement,
     countersigned,
@@ -27,18 +29,12 @@ from node.countersigning import (
     signed_together,
     thing,
 )
-from protocol.checkpoint import CHECKPOINT, NUMBERED, Checkpoint, check_checkpoint
+from protocol.checkpoint import CHECKPOINT, NUMBERED, Checkpoint
 from protocol.directory import (
-    AGENCY,
-    CENTRE,
     ROLE_LEVEL_1,
     ROLE_ROOT,
     ROOT,
-    CentreRecord,
-    Delegation,
     KeyEntry,
-    Names,
-    Numbered,
     Root,
 )
 from protocol.directory_file import write_file
@@ -47,14 +43,14 @@ from protocol.entitlement import Registrar, role_keys
 from protocol.entitlement import registrar as find_registrar
 from protocol.errors import ConfigurationError, NotNow, TrucError
 from protocol.prefix_tree import EMPTY
-from protocol.signing import Ed25519Signer, PublicKey, Signed, Signer, thing_digest
+from protocol.signing import Ed25519Signer, PublicKey, Signed, Signer
 from storage.keystore import Cost
 
 SIGNING_ROUNDS_MAX = 4
 """Rounds in which what a signature brought into force asks for the next one: a tree's few levels."""
 
 
-class Authority:
+class Authority(SingleActs):
     """An opened folder: the keys that its passphrase opened, the book, and the tree so far."""
 
     def __init__(
@@ -96,6 +92,10 @@ class Authority:
         """The public half of an opened key, None when there is none of this name."""
         signer = self._keys.get(name)
         return None if signer is None else signer.public
+
+    def signer(self, name: str) -> Ed25519Signer:
+        """The opened key of this name."""
+        return self._keys[name]
 
     def signer_of(self, key_ids: Iterable[bytes]) -> Ed25519Signer | None:
         """The first opened key, by name, that is one of these."""
@@ -139,35 +139,26 @@ class Authority:
         return Act(self.issued, by, at_ms)
 
     def complete(self, act: Act, *, urgent: bool = False) -> tuple[Signed, ...]:
-        """Number and sign an act and the checkpoint that ends it; the records, durable on return.
+        """Number and sign an act, in batches that each end with a checkpoint; the records, durable on return.
 
-        One signature of each key covers all of one format. `urgent`: the root role's keys in this
-        folder sign as well.
+        One signature of each key covers all of one format in a batch; all batches become durable
+        together. `urgent`: the root role's keys in this folder sign as well.
 
         Raises:
             StoreError: nothing was signed as far as anybody can see.
         """
         by, log = act.by, self.issued.log(act.by.name, act.by.generation)
-        records = act.records(log.top + 1)
-        statements = [_statement(record) for record in records]
-        digests = [thing_digest(*statement) for statement in statements]
-        place = {
-            "registrar": by.name,
-            "generation": by.generation,
-            "number": log.top + 1 + len(records),
-            "created_ms": act.at_ms,
-        }
         heartbeat = self.heartbeat_entries(by, act.at_ms) if act.heartbeat is None else act.heartbeat
-        checkpoint = checkpoint_after(log, place, zip(records, digests, strict=True), heartbeat)
-        check_checkpoint(checkpoint)
         signers = self.signers(by)[: by.threshold]
-        signed = signed_together([*statements, (CHECKPOINT.name, CHECKPOINT.encode(checkpoint))], signers)
-        made = signed[:-1]
-        if urgent and by.name != ROLE_ROOT:
-            made = self.by_root(made, act.at_ms)
-        self._publish([*made, signed[-1]], act.at_ms)
-        self._remember(checkpoint, signed[-1].digest)
-        return tuple(made)
+        things: list[Signed] = []
+        for statements in drafted(act, log, heartbeat):
+            *records, checkpoint = signed_together(statements, signers)
+            if urgent and by.name != ROLE_ROOT:
+                records = self.by_root(records, act.at_ms)
+            things += [*records, checkpoint]
+        self._publish(things, act.at_ms)
+        self._remember(CHECKPOINT.decode(things[-1].statement), things[-1].digest)
+        return tuple(signed for signed in things if signed.format != CHECKPOINT.name)
 
     def by_root(self, things: list[Signed], at_ms: int) -> list[Signed]:
         """These with signatures of the root role's keys that are here, as many as it needs.
@@ -193,55 +184,6 @@ class Authority:
         last = self.issued.checkpoint(self.issued.log(by.name, by.generation).last_checkpoint())
         return tuple(entry for entry in last.heartbeat if entry.until_ms > at_ms) if last is not None else ()
 
-    # --- acts of one record -----------------------------------------------------------------
-
-    def register_centre(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
-        """An act of its own. Raises: as `act`, `Act.register_centre`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.register_centre(request)
-        return self.complete(act)[0]
-
-    def change_centre(self, code: str, now_ms: int, *, registrar: str = "", **changes: Any) -> Signed:
-        """An act of its own. Raises: as `act`, `Act.change_centre`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.change_centre(code, **changes)
-        return self.complete(act)[0]
-
-    def register_agency(
-        self, *, code: str, names: Names, host: str, now_ms: int, registrar: str = "", **more: Any
-    ) -> Signed:
-        """An act of its own. Raises: as `act`, `Act.register_agency`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.register_agency(code=code, names=names, host=host, **more)
-        return self.complete(act)[0]
-
-    def register_request(self, request: Signed, now_ms: int, *, registrar: str = "") -> Signed:
-        """An act of its own. Raises: as `act`, `Act.register_request`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.register_request(request)
-        return self.complete(act)[0]
-
-    def change_agency(
-        self, code: str, now_ms: int, *, registrar: str = "", urgent: bool = False, **changes: Any
-    ) -> Signed:
-        """An act of its own. Raises: as `act`, `Act.change_agency`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.change_agency(code, **changes)
-        return self.complete(act, urgent=urgent)[0]
-
-    def close_agency(self, code: str, now_ms: int, *, successors: Sequence[str] = (), registrar: str = "") -> Signed:
-        """An act of its own. Raises: as `act`, `Act.close_agency`."""
-        act = self.act(now_ms, registrar=registrar)
-        act.close_agency(code, successors)
-        return self.complete(act)[0]
-
-    def set_delegation(
-        self, code: str, delegation: Delegation, now_ms: int, *, registrar: str = "", urgent: bool = False
-    ) -> Signed:
-        """An act of its own, by whoever registered the agency unless told otherwise. Raises: as `change_agency`."""
-        by = registrar or self.registrar_above(code, now_ms)
-        return self.change_agency(code, now_ms, registrar=by, urgent=urgent, delegation=delegation)
-
     # --- signing what others made -----------------------------------------------------------
 
     def sign(
@@ -263,10 +205,10 @@ class Authority:
         read = self._merged(records_in(things))
         for signed in read:
             check_statement(signed)
-            if signed.format == ROOT.name:
-                self._check_no_other_root(signed, signers, instead=instead)
         changed = self._changed(read)
         self.issued.take(changed, self._clock(now_ms))
+        for signed in read:
+            self._check_no_other_root(signed, signers, instead=instead)
         gained: dict[bytes, Signed] = {}
         for _ in range(SIGNING_ROUNDS_MAX):
             after = sign_where_asked(
@@ -295,8 +237,10 @@ class Authority:
             self._save()
 
     def _check_no_other_root(self, signed: Signed, signers: Sequence[Signer], *, instead: bool) -> None:
+        if signed.format != ROOT.name or not self.issued.is_next_root(signed):
+            return
         other = self.issued.other_root_begun(signed, [signer.public.key_id for signer in signers])
-        if other is None or not self.issued.is_next_root(signed):
+        if other is None:
             return
         if not instead:
             raise ConfigurationError("authority_root_begun", version=ROOT.decode(other.statement).version)
@@ -351,6 +295,11 @@ class Authority:
     def signers(self, by: Registrar) -> list[Ed25519Signer]:
         """The opened keys of a registrar, by name."""
         return [signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in by.keys.keys]
+
+    def check_seen(self, registrar: str, now_ms: int) -> None:
+        """Return if the folder knows the network of not more than a day ago. Raises: ConfigurationError
+        `authority_unseen`."""
+        check_seen(self._book, registrar, now_ms)
 
     def present_root(self) -> Root:
         """The root in force. Raises: NotNow `directory_no_root` (it lacks signatures still, or none is trusted)."""
@@ -431,8 +380,3 @@ def open_authority(folder: AuthorityFolder, *, passphrase: bytes, now_ms: int) -
     """
     book = folder.read_book()
     return Authority(folder, book, folder.read_issued(), folder.open_keys(passphrase), now_ms)
-
-
-def _statement(record: Numbered) -> tuple[str, bytes]:
-    form: Any = CENTRE if isinstance(record, CentreRecord) else AGENCY
-    return form.name, form.encode(record)

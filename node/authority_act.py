@@ -8,11 +8,12 @@ included, so that no change takes another back by accident. Signing is `authorit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from node.authority_log import Issued
+from protocol.agency_code import is_new_form
 from protocol.directory import AgencyRecord, CentreRecord, Delegation, KeyEntry, Names, Numbered, RecordState, check
 from protocol.entitlement import Registrar
 from protocol.errors import ConfigurationError, RequestError, TrustError
@@ -35,9 +36,13 @@ class Act:
     def __len__(self) -> int:
         return len(self._records)
 
-    def records(self, first: int) -> list[Numbered]:
-        """The records with their numbers, from `first` on."""
-        return [replace(record, number=number) for number, record in enumerate(self._records, first)]
+    def parts(self, most: int, first: int) -> Iterator[list[Numbered]]:
+        """The records with their numbers, from `first` on, so many at a time; a number is left free after each
+        part. One empty part if there are none."""
+        for at in range(0, max(1, len(self._records)), most):
+            part = self._records[at : at + most]
+            yield [replace(record, number=number) for number, record in enumerate(part, first)]
+            first += len(part) + 1
 
     # --- centres ----------------------------------------------------------------------------
 
@@ -105,7 +110,7 @@ class Act:
             names=names,
             host=host,
             epoch=1,
-            parent=code.rpartition(".")[0] if parent is None else parent,
+            parent=default_parent(code) if parent is None else parent,
             kind=kind,
             aliases=tuple(aliases),
             decision=decision,
@@ -153,6 +158,10 @@ class Act:
         """Close a code, naming who answers for it now. Raises: as `change_agency`."""
         self.change_agency(code, state=RecordState.CLOSED, successors=tuple(successors))
 
+    def has_agency(self, code: str) -> bool:
+        """Whether this act has a record of this agency."""
+        return (AgencyRecord, code) in self._named
+
     def agency(self, code: str) -> AgencyRecord:
         """The version of an agency's record that the next one starts from. Raises: RequestError `agency_unknown`."""
         known = self._issued.agency(code)
@@ -195,6 +204,11 @@ class Act:
     def _check_host(self, host: str) -> None:
         if (CentreRecord, host) not in self._named:
             self.centre(host)
+
+
+def default_parent(code: str) -> str:
+    """The code without its last component; none for a code of the old form, whose order is data."""
+    return code.rpartition(".")[0] if is_new_form(code) else ""
 
 
 def rotated(old: Sequence[KeyEntry], new: Sequence[KeyEntry], at_ms: int) -> tuple[KeyEntry, ...]:

@@ -32,8 +32,18 @@ def check_head(book: Book, issued: Issued, by: Registrar, now_ms: int) -> None:
         raise ConfigurationError("authority_behind", registrar=by.name, known=log.top, seen=seen)
     if not log.is_whole:
         raise ConfigurationError("authority_behind", registrar=by.name, known=len(log.entries), seen=log.top)
-    if log.top and now_ms > max(book.last_ms, book.seen_ms) + FRESH_MS:
-        raise ConfigurationError("authority_unseen", registrar=by.name)
+    if log.top:
+        check_seen(book, by.name, now_ms)
+
+
+def check_seen(book: Book, registrar: str, now_ms: int) -> None:
+    """Return if the folder was made, signed or was compared with the network within a day.
+
+    Raises:
+        ConfigurationError: `authority_unseen`.
+    """
+    if now_ms > max(book.last_ms, book.seen_ms) + FRESH_MS:
+        raise ConfigurationError("authority_unseen", registrar=registrar)
 
 
 def check_entered(issued: Issued, by: Registrar) -> None:

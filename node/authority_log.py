@@ -22,7 +22,6 @@ from protocol.directory import (
     ROOT,
     AgencyRecord,
     CentreRecord,
-    KeyEntry,
     Numbered,
     Root,
 )
@@ -94,18 +93,6 @@ class RegistrarLog:
 def tree_of(current: dict[tuple[int, str], bytes]) -> PrefixTree:
     """The prefix tree over these records."""
     return PrefixTree.of_sorted(sorted((tree_key(*about), digest) for about, digest in current.items()))
-
-
-def checkpoint_after(
-    log: RegistrarLog, place: dict[str, Any], records: Iterable[tuple[Numbered, bytes]], heartbeat: Iterable[KeyEntry]
-) -> Checkpoint:
-    """The checkpoint over a log and the further records (with their digests), under the number in `place`."""
-    current = log.current(below=place["number"])
-    current.update({(int(subject_of(record)), record.code): digest for record, digest in records})
-    tree = tree_of(current)
-    return Checkpoint(
-        **place, count=len(tree), root=tree.root, previous=log.last_checkpoint(), heartbeat=tuple(heartbeat)
-    )
 
 
 def says_truly(checkpoint: Checkpoint, log: RegistrarLog) -> bool:

@@ -8,6 +8,7 @@ parent opens a new generation, in which everything of the registrar that is in f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from node.authority import Authority
@@ -15,8 +16,8 @@ from node.authority_act import Act
 from node.authority_log import KEPT_FORMATS, Issued
 from node.authority_root import RolePlan, next_root
 from node.authority_trust import ROLES
-from node.countersigning import thing
-from protocol.directory import ROLE_LEVEL_1, ROLE_ROOT, KeyEntry, Numbered
+from node.countersigning import things_of
+from protocol.directory import ROLE_LEVEL_1, ROLE_ROOT, ROOT, KeyEntry, Numbered
 from protocol.directory_kinds import Subject
 from protocol.directory_suspects import suspects
 from protocol.entitlement import Known
@@ -33,10 +34,12 @@ def see(authority: Authority, things: Iterable[bytes], now_ms: int) -> None:
     Raises:
         ConfigurationError: `authority_behind` (the network has what our own keys signed and this
             folder does not know of, or something else under a number of ours).
+        TrustError: `directory_fork` (another complete root has the number of the one that is in force here).
     """
     read = readable(things)
     merged = Issued(authority.anchor, authority.issued.verifier)
     merged.take([*authority.issued.things.values(), *read], authority.date(now_ms))
+    _check_root(merged, authority.date(now_ms))
     for (name, generation), log in merged.logs.items():
         if _is_ours(authority, merged, name, generation, now_ms):
             _compare(authority, merged, name, generation, log.top)
@@ -45,16 +48,22 @@ def see(authority: Authority, things: Iterable[bytes], now_ms: int) -> None:
 
 
 def readable(things: Iterable[bytes]) -> list[Signed]:
-    """What a folder holds of these: a network's file has more, and may hold what is newer than we are."""
+    """What a folder holds of these: a network's file has more, and may hold what is newer than we are.
+
+    What proves a fork is taken in as the two things that it is made of: a registrar must hear of its own.
+    """
     found: list[Signed] = []
     for wire in things:
-        try:
-            signed = thing(wire)
-        except FormatError:
-            continue
-        if signed.format in KEPT_FORMATS:
-            found.append(signed)
+        with suppress(FormatError):
+            found += [signed for signed in things_of(wire) if signed.format in KEPT_FORMATS]
     return found
+
+
+def _check_root(merged: Issued, now_ms: int) -> None:
+    """Two roots under one number, both signed by their thresholds: nothing is signed until people have decided."""
+    for item in merged.waiting(now_ms).rejected:
+        if item.about == ROOT.name and item.error.code == "directory_fork":
+            raise item.error
 
 
 def _is_ours(authority: Authority, merged: Issued, name: str, generation: int, now_ms: int) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from node.authority import Authority
+from node.authority_act import default_parent
 from node.authority_folder import AuthorityFolder, Book, Entropy
 from node.authority_recovery import readable
 from node.requests import key_entry, signed_by_all
@@ -82,7 +83,7 @@ def with_keys(wish: AgencyRequest, keys: Iterable[Ed25519Signer], threshold: int
 def _wish(seen: Authority, who: Applicant, now_ms: int) -> AgencyRequest:
     known = seen.issued.agency(who.code)
     if known is None and who.name and who.host:
-        parent = who.code.rpartition(".")[0]
+        parent = default_parent(who.code)
         return AgencyRequest(created_ms=now_ms, code=who.code, names=Names(vi=who.name), host=who.host, parent=parent)
     record = seen.view.agency(who.code) if known is None else known.value
     return AgencyRequest(

@@ -109,11 +109,13 @@ def next_root(
     begun and that nobody will complete.
 
     Raises:
-        ConfigurationError: `authority_root_begun`, `authority_keys_missing`, `authority_threshold`.
+        ConfigurationError: `authority_root_begun`, `authority_keys_missing`, `authority_threshold`,
+            `authority_unseen` (the network may have a newer root).
         FormatError: `format_field` (more than 16 keys).
     """
-    _check_nothing_begun(authority, instead=instead)
     present = authority.present_root()
+    authority.check_seen(ROLE_ROOT, now_ms)
+    _check_nothing_begun(authority, instead=instead)
     at_ms = authority.date(max(now_ms, present.created_ms + 1))
     made = _changed_root(present, {plan.name: plan for plan in roles}, at_ms, set(revoke), compromised_ms)
     signers = authority.root_signers(present, made)

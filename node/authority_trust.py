@@ -187,7 +187,7 @@ def make_urgent(authority: Authority, code: str, now_ms: int) -> Signed:
 # --- heartbeats -----------------------------------------------------------------------------
 
 
-def admit_heartbeat_key(authority: Authority, key: PublicKey, now_ms: int, *, registrar: str = "") -> Signed:
+def admit_heartbeat_key(authority: Authority, key: PublicKey | KeyEntry, now_ms: int, *, registrar: str = "") -> Signed:
     """An act whose checkpoint lets this key repeat it: the checkpoint. The oldest key makes room.
 
     Raises: as `Authority.act`.
@@ -195,7 +195,7 @@ def admit_heartbeat_key(authority: Authority, key: PublicKey, now_ms: int, *, re
     act = authority.act(now_ms, registrar=registrar)
     others = [item for item in authority.heartbeat_entries(act.by, act.at_ms) if item.key_id != key.key_id]
     kept = sorted(others, key=lambda item: (item.from_ms, item.key_id))[-(HEARTBEAT_KEYS_MAX - 1) :]
-    act.heartbeat = (*kept, key_entry(key, act.at_ms))
+    act.heartbeat = (*kept, key if isinstance(key, KeyEntry) else key_entry(key, act.at_ms))
     return _checkpoint_of(authority, act)
 
 

@@ -52,12 +52,16 @@ class Ticket:
     __slots__ = ("_done", "error", "reply", "size", "step", "ticket")
 
     def __init__(self, step: Step) -> None:
+        self.ticket = 0
+        self._done: trio.Event | bool = False
+        self.stand_for(step)
+
+    def stand_for(self, step: Step) -> None:
+        """Be the ticket of this step; of another one than before when that was not handed over yet."""
         self.step = step
         self.size = sum(map(_size_of, step.changes))
-        self.ticket = 0
         self.reply: Any = step.reply
         self.error: TrucError | None = step.error
-        self._done: trio.Event | bool = False
 
     async def wait(self) -> Any:
         """The step's reply, once all that it was read from is durable.
@@ -118,14 +122,17 @@ class Committer:
         self._releasing = False
         self.read_only: StoreError | None = None
 
-    def hand_over(self, step: Step) -> Ticket:
+    def hand_over(self, step: Step, ticket: Ticket | None = None) -> Ticket:
         """Overlay the step's changes and queue it. Called in the same breath in which the step
-        was computed, so that the next step reads what this one wrote.
+        was computed, so that the next step reads what this one wrote. `ticket`: one that is out already.
 
         Raises:
             StoreError: `store_read_only`.
         """
-        ticket = Ticket(step)
+        if ticket is None:
+            ticket = Ticket(step)
+        else:
+            ticket.stand_for(step)
         if self.read_only is not None and step.changes:
             raise StoreError("store_read_only", reason=self.read_only.code)
         if not step.changes and not self._waiting and not self._writing and not self._releasing:

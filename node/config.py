@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from node.config_values import (
     PORT_MAX,
@@ -33,14 +33,26 @@ from node.config_values import (
     as_error,
     mistake,
 )
+from protocol.agency_code import parse_agency_code
 from protocol.catalogue import text
-from protocol.errors import ConfigurationError
-from protocol.limits import DAY_MS, EXPIRY_DEFAULT_MS, EXPIRY_MAX_MS, KIB, WINDOW_BYTES_MAX, WINDOW_OFFERS_MAX
+from protocol.errors import ConfigurationError, RequestError, TrucError
+from protocol.limits import (
+    DAY_MS,
+    EXPIRY_DEFAULT_MS,
+    EXPIRY_MAX_MS,
+    KIB,
+    PKI_FILES_MAX,
+    WINDOW_BYTES_MAX,
+    WINDOW_OFFERS_MAX,
+)
+from protocol.signing import ALGORITHM_ED25519, PublicKey
 
 CONFIG_VERSION: Final = 1
 FILE_BYTES_MAX: Final = 1024 * KIB
 """94 peers with four addresses each need 40 KiB."""
 
+SIGNERS_MAX: Final = 64
+"""Keys in other processes; each is a connection and a task."""
 PEERS_MAX: Final = 1_000
 """As many connections as a node holds (LIBRARIES §libp2p)."""
 
@@ -125,12 +137,54 @@ class DirectoryConfig(_Section):
     new documents."""
 
     stop_when_old: bool = False
+    announce: bool = True
 
 
 class StorageConfig(_Section):
     """Below the floor no new documents are taken; receipts and records still are."""
 
     disk_floor_bytes: int = Field(512 * 1024 * KIB, ge=0, le=2**50)
+
+
+def _ed25519(value: Any) -> bytes:
+    """The raw public key, 64 hex digits, as `python -m node.signer_agent --new` prints it."""
+    try:
+        return PublicKey.of(ALGORITHM_ED25519, bytes.fromhex(value)).raw
+    except (TypeError, ValueError, TrucError):
+        raise mistake("config_form", example="d75a9801… (64 hex)") from None
+
+
+def _agency_or_none(value: str) -> str:
+    try:
+        return value and str(parse_agency_code(value))
+    except RequestError:
+        raise mistake("config_form", example="H38.12") from None
+
+
+class SignerConfig(_Section):
+    """A key that another process holds. No `agency` means the centre's own operational key; no `uid`, that the
+    signer runs as root or as the node's user."""
+
+    agency: Annotated[str, AfterValidator(_agency_or_none)] = ""
+    socket: FolderPath
+    public_key: Annotated[bytes, PlainValidator(_ed25519)]
+    uid: int | None = Field(None, ge=0, le=2**32 - 2)
+    deadline_seconds: int = Field(5, ge=1, le=60)
+
+
+class PkiConfig(_Section):
+    """The national PKI: files with trust anchors, intermediates, revocation lists (PEM or DER)."""
+
+    anchors: Annotated[tuple[FolderPath, ...], Many, Field(max_length=PKI_FILES_MAX)] = ()
+    intermediates: Annotated[tuple[FolderPath, ...], Many, Field(max_length=PKI_FILES_MAX)] = ()
+    crls: Annotated[tuple[FolderPath, ...], Many, Field(max_length=PKI_FILES_MAX)] = ()
+    require_pki: bool = False
+
+    @model_validator(mode="after")
+    def _anchors_are_named(self) -> PkiConfig:
+        if self.require_pki and not self.anchors:
+            raise mistake("pki_required_without_anchors", key="require_pki")
+        return self
 
 
 class KeystoreConfig(_Section):
@@ -153,6 +207,17 @@ def _one_entry_per_centre(peers: tuple[PeerConfig, ...]) -> tuple[PeerConfig, ..
     return peers
 
 
+def _one_signer_per_agency(signers: tuple[SignerConfig, ...]) -> tuple[SignerConfig, ...]:
+    agencies = [one.agency for one in signers]
+    for index, agency in enumerate(agencies):
+        if agency in agencies[:index]:
+            raise mistake("config_repeated", value=agency or 'agency = ""')
+    return signers
+
+
+Signers = Annotated[
+    tuple[SignerConfig, ...], Many, Field(max_length=SIGNERS_MAX), AfterValidator(_one_signer_per_agency)
+]
 Peers = Annotated[tuple[PeerConfig, ...], Many, Field(max_length=PEERS_MAX), AfterValidator(_one_entry_per_centre)]
 
 
@@ -168,6 +233,8 @@ class Config(_Section):
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     directory: DirectoryConfig = Field(default_factory=DirectoryConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
+    pki: PkiConfig = Field(default_factory=PkiConfig)
+    signers: Signers = ()
     keystore: KeystoreConfig = Field(default_factory=KeystoreConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from protocol.checkpoint import CHECKPOINT, HEARTBEAT, Checkpoint, check_checkpoint, read_fork
+from protocol.checkpoint import CHECKPOINT, HEARTBEAT, Checkpoint, check_checkpoint, check_fork, read_fork
 from protocol.court import signers_of, subject_of
 from protocol.directory import (
     AGENCY_REQUEST,
@@ -43,6 +43,15 @@ from protocol.staged import Staged
 def thing(wire: bytes) -> Signed:
     """A signed thing of the directory, unread. Raises: FormatError."""
     return Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX)
+
+
+def things_of(wire: bytes) -> tuple[Signed, ...]:
+    """A thing, unread; of a fork proof the two things that prove it. Raises: FormatError."""
+    proof = read_fork(wire)
+    if proof is None:
+        return (thing(wire),)
+    claim = check_fork(proof)
+    return claim.first, claim.second
 
 
 def records_in(wires: Iterable[bytes]) -> list[Signed]:
@@ -99,7 +108,18 @@ def endorse(things: Sequence[bytes], signers: Sequence[Signer], now_ms: int) -> 
         FormatError: a thing cannot be read.
     """
     all_signed = records_in(things)
-    roots = [signed for signed in all_signed if signed.format == ROOT.name]
+    complete = sign_where_asked(all_signed, signers, view_of(things, now_ms))
+    return [Endorsed(after, after != before) for before, after in zip(all_signed, complete, strict=True)]
+
+
+def view_of(things: Sequence[bytes], now_ms: int) -> DirectoryView:
+    """The tree in a file, under its own first root, as somebody would believe it who saw each thing on its date.
+
+    Raises:
+        NotNow: `directory_no_root`.
+        FormatError: a thing cannot be read.
+    """
+    roots = [signed for signed in records_in(things) if signed.format == ROOT.name]
     if not roots:
         raise NotNow("directory_no_root")
     first = min(roots, key=lambda signed: ROOT.decode(signed.statement).version)
@@ -114,8 +134,7 @@ def endorse(things: Sequence[bytes], signers: Sequence[Signer], now_ms: int) -> 
         terms=Terms(joining_ms=0, as_of_ms=now_ms),
     )
     records.stage(result.changes)
-    complete = sign_where_asked(all_signed, signers, DirectoryView(records))
-    return [Endorsed(after, after != before) for before, after in zip(all_signed, complete, strict=True)]
+    return DirectoryView(records)
 
 
 def sign_where_asked(
@@ -179,9 +198,7 @@ def signed_together(statements: Sequence[tuple[str, bytes]], signers: Sequence[S
     return complete
 
 
-def wanted_keys(
-    signed: Signed, view: DirectoryView, verifier: Verifier, *, anchor: bytes = EMPTY
-) -> frozenset[bytes]:
+def wanted_keys(signed: Signed, view: DirectoryView, verifier: Verifier, *, anchor: bytes = EMPTY) -> frozenset[bytes]:
     """The key ids whose signatures are still asked for on this thing.
 
     None unless one of the registrar's own keys has signed it already: anybody can write a file
@@ -206,9 +223,7 @@ def _is_settled(signed: Signed, value: Numbered, view: DirectoryView) -> bool:
     return view.was_accepted(signed.digest) and (row is None or row.digest != signed.digest)
 
 
-def _root_ids(
-    signed: Signed, value: Root, view: DirectoryView, verifier: Verifier, anchor: bytes
-) -> frozenset[bytes]:
+def _root_ids(signed: Signed, value: Root, view: DirectoryView, verifier: Verifier, anchor: bytes) -> frozenset[bytes]:
     """Of the next version only: a number that is taken, or that leaves one out, gets no signature."""
     versions = view.root_versions()
     if not versions and signed.digest != anchor:

@@ -8,30 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
 
 from node.access import Access
+from node.admitting import NOBODY, Admissions, admissions, tell_doubled
 from node.body_server import BodyServer
 from node.boxes import Boxes
 from node.clock import ClockWatch
 from node.committer import Committer
 from node.conduct import Conducts
 from node.counting import Counting
-from node.directory import Directory, make_node_record
+from node.directory import Directory, node_statement
 from node.directory_room import DirectoryRoom
 from node.environment import Environment
+from node.external_signer import ExternalSigner
 from node.frames import FrameMaker
 from node.housekeeping import Housekeeping
 from node.intake import Intake
+from node.introduction import Introducer, Introductions
 from node.keyring import Keyring
 from node.link_table import Links
 from node.links import Link
 from node.logs import Log
 from node.metrics import Metrics
 from node.offer_line import Window
+from node.peer_id import peer_id_of
 from node.peers import Peers
+from node.pki_anchors import Pki, PkiSettings
+from node.presigning import Presigner
 from node.puller import Puller
 from node.pump import Pump
 from node.reading import Reader
@@ -42,18 +49,19 @@ from node.services import Services
 from node.tasks import TaskStatus, start
 from node.transport import ByteStream, Transport
 from node.uploads import Uploads
-from protocol.directory import RecordState
+from protocol.directory import NODE
 from protocol.directory_kinds import DirectoryHistory, Subject
 from protocol.errors import ConfigurationError, StoreError, TrucError
 from protocol.exchange import Hello
 from protocol.limits import DAY_MS, EXPIRY_DEFAULT_MS
 from protocol.record import Put
-from protocol.signing import Verifier
-from protocol.step import Here, PeerUp, Settings, Step, View
+from protocol.signing import Verifier, sign
+from protocol.step import Here, PeerUp, Settings, Step, View, nothing_missing
 from storage.store import Store
 
 SOFTWARE: Final = "truc"
 DISK_EVERY_MS: Final = 250
+NOBODY_AWAY: Final[frozenset[str]] = frozenset()
 TWIN_VOICES: Final = 2
 """One lying peer must not be able to stop a node: so many centres have to see our twin."""
 
@@ -69,6 +77,8 @@ class NodeSettings:
     """Our own, as others may dial them."""
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """First addresses of other centres, until their node records are known."""
+    contact_peers: Mapping[str, str] = field(default_factory=dict)
+    """Their peer ids, until their centre records are known."""
     delivery: Settings = field(default_factory=Settings)
     expiry_default_days: int = EXPIRY_DEFAULT_MS // 86_400_000
     window: Window = field(default_factory=Window)
@@ -77,6 +87,11 @@ class NodeSettings:
     backoff_max_s: float = 300
     stop_when_old: bool = False
     """Take no new documents while a registrar's log that matters here is old."""
+    pki: PkiSettings = field(default_factory=PkiSettings)
+    announce: bool = True
+    """Announce what is new in the directory, and hear what others announce."""
+    child_readers: bool = False
+    """Large heaps of directory things are read by child processes; in simulations on the loop."""
 
 
 class Fatal:
@@ -124,13 +139,17 @@ class Node:
         self.fatal: Final = Fatal()
         self._node_record = b""
         self._node_record_ms = 0
+        self._node_record_peer = ""
+        self._admissions: Admissions = NOBODY
         self._disk = (-DISK_EVERY_MS, False)
         self._twins: set[str] = set()
         self.directory: Final = Directory(
             store.view, anchor=settings.anchor, verifier=self.verifier, own_centre=settings.centre
         )
+        self.pki: Final = Pki(settings.pki, directory=self.directory, environment=environment, log=log)
         self.pump: Final = Pump(view=View(records=store.view, directory=self.directory), here=self.here, log=log)
         self.pump.committer = self._make_committer()
+        self.presigner: Final = self._make_presigner()
         self.sender: Final = Sender(self.pump, self.host_of, settings.window)
         self.returner: Final = Returner(self.pump, self.host_of)
         self.scheduler: Final = Scheduler(self.pump, environment)
@@ -169,6 +188,13 @@ class Node:
             on_failure=self._commit_failed,
         )
 
+    def _make_presigner(self) -> Presigner | None:
+        """None where all keys are here: then nothing of it is in the way of a step."""
+        if not self.keyring.places:
+            return None
+        signers = {place.agency: ExternalSigner(place, self.log) for place in self.keyring.places}
+        return self.pump.use_presigner(partial(Presigner, signers, metrics=self.metrics, log=self.log))
+
     def _make_room(self, transport: Transport) -> DirectoryRoom:
         return DirectoryRoom(
             pump=self.pump,
@@ -183,6 +209,9 @@ class Node:
             log=self.log,
             centre=self.settings.centre,
             stop_when_old=self.settings.stop_when_old,
+            announce=self.settings.announce,
+            child_readers=self.settings.child_readers,
+            tell_heads=self.links.tell_heads,
         )
 
     def _make_peers(self, transport: Transport) -> Peers:
@@ -202,6 +231,13 @@ class Node:
             log=self.log,
             backoff_max_s=self.settings.backoff_max_s,
             conducts=self.conducts,
+            introductions=Introductions(directory=self.directory, door=self.room.door, log=self.log),
+            introducer=Introducer(
+                directory=self.directory,
+                transport=transport,
+                own=self.settings.centre,
+                peer_id=peer_id_of(self.keyring.identity_seed),
+            ),
             on_hello=self._hello,
             on_twin=self.twin_seen,
         )
@@ -259,6 +295,8 @@ class Node:
             verifier=self.verifier,
             settings=self.settings.delivery,
             disk_low=self._disk_low(),
+            pki_missing=self.pki.missing if self.settings.pki.require else nothing_missing,
+            signers_away=NOBODY_AWAY if self.presigner is None else self.presigner.away,
         )
 
     def _disk_low(self) -> bool:
@@ -275,21 +313,40 @@ class Node:
 
     # --- the network as the directory has it --------------------------------------------------
 
-    def take_up_directory(self) -> None:
+    def take_up_directory(self, *, centres_changed: bool = True) -> None:
         """Admit the directory's centres, at the addresses known for them, and look again who is where."""
-        self._admit()
+        if centres_changed:
+            self._admit()
         if not self._is_node_record_known():
             self._node_record_ms = 0
+        self._tell_where_we_are()
         self.sender.hosts_changed()
         self.returner.hosts_changed()
 
     def _admit(self) -> None:
-        admitted: dict[str, tuple[str, tuple[str, ...]]] = {}
-        for record in self.directory.peers():
-            if record.state is not RecordState.CLOSED:
-                admitted[record.code] = (record.peer_id, self._addresses_of(record.code))
-        self.peers.admit(admitted)
+        """Who is admitted now, and again when a closed centre's time is over."""
+        found = admissions(
+            self.directory,
+            contacts=self.settings.contact_peers,
+            before=self._admissions,
+            now_ms=self.environment.now_ms(),
+        )
+        tell_doubled(self.log, found, self._admissions)
+        self._admissions = found
+        admitted = {centre: (peer_id, self._addresses_of(centre)) for centre, peer_id in found.peers.items()}
+        unnamed = {centre for centre in self.settings.contact_peers if self.directory.find_centre(centre) is None}
+        self.peers.admit(admitted, contacts=unnamed, why_not=found.why_not)
         self.room.keep(admitted)
+        if found.next_ms is not None:
+            self.scheduler.at("admission", found.next_ms, self._admit)
+
+    def _tell_where_we_are(self) -> None:
+        """As soon as a centre record names this node: others look for it at the addresses of its node record."""
+        centre = self.directory.find_centre(self.settings.centre)
+        ours = peer_id_of(self.keyring.identity_seed)
+        if centre is not None and centre.value.peer_id == ours != self._node_record_peer:
+            self._node_record_peer = ours
+            self.node_record()
 
     def _addresses_of(self, centre: str) -> tuple[str, ...]:
         known = self.directory.node_record(centre)
@@ -305,7 +362,7 @@ class Node:
             return b""
         if self._node_record_ms <= now_ms < self._node_record_ms + DAY_MS:
             return self._node_record
-        signed = make_node_record(
+        statement = node_statement(
             centre=self.settings.centre,
             peer_id=known.value.peer_id,
             addresses=self.settings.addresses,
@@ -313,16 +370,24 @@ class Node:
             versions=("exchange/1",),
             software=SOFTWARE,
             now_ms=now_ms,
-            signer=self.keyring.centre,
         )
-        self._node_record, self._node_record_ms = signed.to_wire(), now_ms
-        self.room.door.tell(self.settings.centre, self._node_record)
+        self._node_record_ms = now_ms
+        if self.presigner is not None and "" in self.presigner.signers:
+            self.presigner.sign_later(NODE.name, statement, "", self._tell_node_record)
+        else:
+            self._tell_node_record(sign(NODE.name, statement, self.keyring.centre).to_wire())
         self.scheduler.at("node record", now_ms + DAY_MS, self._renew_node_record)
         return self._node_record
 
+    def _tell_node_record(self, wire: bytes) -> None:
+        """Our own record is signed: at once, or when the process that holds the key has done it."""
+        self._node_record = wire
+        self.room.door.tell(self.settings.centre, wire)
+
     def _is_node_record_known(self) -> bool:
         """Whether what we told of ourselves is believed, and still so."""
-        known, centre = (find(self.settings.centre) for find in (self.directory.node_record, self.directory.find_centre))
+        known = self.directory.node_record(self.settings.centre)
+        centre = self.directory.find_centre(self.settings.centre)
         if known is None or centre is None:
             return False
         return (known.value.from_ms, known.value.peer_id) == (self._node_record_ms, centre.value.peer_id)
@@ -334,10 +399,11 @@ class Node:
     def _notice_directory(self, step: Step) -> None:
         changed = [change.record for change in step.changes if isinstance(change, Put)]
         histories = [record for record in changed if isinstance(record, DirectoryHistory)]
-        if any(record.subject != Subject.NODE for record in histories):
-            self.take_up_directory()
-        else:
-            for record in histories:
+        subjects = {record.subject for record in histories}
+        if subjects - {Subject.NODE}:
+            self.take_up_directory(centres_changed=Subject.CENTRE in subjects)
+        for record in histories:
+            if record.subject == Subject.NODE:
                 self.peers.reach(record.code, self._addresses_of(record.code))
 
     def _hello(self, hello: Hello) -> None:
@@ -415,7 +481,10 @@ async def run_node(
     )
     node.directory.check_anchor()
     async with trio.open_nursery() as nursery:
+        await start(nursery, node.pki.run)
         await start(nursery, node.pump.committer.run)
+        if node.presigner is not None:
+            await start(nursery, node.presigner.run)
         await start(nursery, node.scheduler.run)
         await start(nursery, node.puller.run)
         await start(nursery, node.sender.run)

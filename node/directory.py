@@ -10,13 +10,14 @@ Gossip and reconciliation call the same `take`.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Final
+from typing import Any, Final
 
 from protocol.court import Court
 from protocol.directory import NODE, NodeRecord, check
 from protocol.directory_file import read_file
-from protocol.directory_import import Imported, Terms, import_steps, import_things
+from protocol.directory_import import Imported, Patience, Terms, import_steps, import_things
 from protocol.directory_pending import Due, due_changes
+from protocol.directory_plain import PlainCourt
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.entitlement import Purpose, begins_ms
 from protocol.errors import ConfigurationError
@@ -118,9 +119,10 @@ class Directory(DirectoryView):
         )
 
     def take_steps(
-        self, things: Iterable[bytes], now_ms: int, *, clock_trusted: bool
+        self, things: Iterable[bytes], now_ms: int, *, clock_trusted: bool, patience: Patience | None = None
     ) -> Generator[None, None, Imported]:
-        """As `take`, with a pause after each thing; nothing of the directory may change meanwhile."""
+        """As `take`, with a pause after each thing; nothing of the directory may change meanwhile.
+        `patience`: as for `import_steps`."""
         return import_steps(
             things,
             self.records,
@@ -129,7 +131,12 @@ class Directory(DirectoryView):
             now_ms=now_ms,
             cache=self.cache,
             terms=Terms(clock_trusted=clock_trusted, own_centre=self.own_centre),
+            patience=patience,
         )
+
+    def plain_court(self, now_ms: int) -> PlainCourt:
+        """For the first versions of a large heap, at this moment."""
+        return PlainCourt(self, self.court(now_ms), own_centre=self.own_centre)
 
     def take_file(self, file: bytes, now_ms: int, *, clock_trusted: bool = True) -> Imported:
         """As `take`, for the bytes of a `.truc` file. Raises: FormatError, as `read_file`."""
@@ -157,7 +164,7 @@ class Directory(DirectoryView):
         )
 
 
-def make_node_record(
+def node_statement(
     *,
     centre: str,
     peer_id: str,
@@ -166,10 +173,9 @@ def make_node_record(
     versions: Iterable[str],
     software: str,
     now_ms: int,
-    signer: Signer,
     valid_ms: int = 7 * DAY_MS,
-) -> Signed:
-    """This node's own record, signed with the centre's operational key; to be made daily and at address change."""
+) -> bytes:
+    """What this node says of itself, for its centre's operational key to sign; made daily and at address change."""
     assert 0 < valid_ms <= NODE_RECORD_VALID_MAX_MS
     record = NodeRecord(
         centre=centre,
@@ -182,4 +188,9 @@ def make_node_record(
         software=software,
     )
     check(record)
-    return sign(NODE.name, NODE.encode(record), signer)
+    return NODE.encode(record)
+
+
+def make_node_record(*, signer: Signer, **said: Any) -> Signed:
+    """`node_statement`, signed by a key at hand."""
+    return sign(NODE.name, node_statement(**said), signer)

@@ -7,7 +7,7 @@ two things under one number; a text that two live records claim. Nothing is deci
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -73,22 +73,24 @@ class DirectoryAlarms:
             self._log.error("alarm", code=error.code, subject="directory")
 
     async def _look_through(self) -> None:
-        async for pending in self._pages(DirectoryPending):
-            self._look_at_pending(pending)
-        async for fork in self._pages(DirectoryFork):
-            self._raise_fork(fork)
-        before = ""
-        async for claim in self._pages(DirectoryAlias):
-            if claim.alias != before:
-                self._look_at_text(claim.alias)
-            before = claim.alias
+        await self._each(DirectoryPending, self._look_at_pending)
+        await self._each(DirectoryFork, self._raise_fork)
+        texts = {""}
 
-    async def _pages(self, record: type[R]) -> AsyncIterator[R]:
+        def look_at_claim(claim: DirectoryAlias) -> None:
+            if claim.alias not in texts:
+                self._look_at_text(claim.alias)
+            texts.clear()
+            texts.add(claim.alias)
+
+        await self._each(DirectoryAlias, look_at_claim)
+
+    async def _each(self, record: type[R], look: Callable[[R], None]) -> None:
         after: tuple[Any, ...] = ()
         while True:
             page = self._directory.records.scan(record, after=after, limit=SLICE)
             for row in page:
-                yield row
+                look(row)
             if len(page) < SLICE:
                 return
             after = KINDS[record].key_of(page[-1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import trio
@@ -37,6 +38,10 @@ SLICE: Final = 64
 """Rows read at once: about a millisecond."""
 ROWS_AT_ONCE: Final = 8
 """Rows taken into a tree between two pauses: about a millisecond."""
+MANY: Final = 16
+"""Rows of one log from which on its tree is changed as a whole."""
+LATE_AT_ONCE: Final = 4_096
+"""Durable rows that are put into order together: two milliseconds."""
 LOOSE: Final = (Subject.NODE, Subject.LOCK, Subject.HEARTBEAT)
 """What has no number, and one version that counts for each code."""
 
@@ -61,6 +66,8 @@ class DirectoryIndex:
         self._done: Final = Bell()
         self._heads: Heads | None = None
         self._digest = b""
+        self.changed: Final = Bell()
+        """Rings when something durable was taken in."""
         self.built: Final = trio.Event()
         self.damaged: StoreError | None = None
         """Why nothing can be compared until a restart: the disk does not give what was written."""
@@ -93,6 +100,11 @@ class DirectoryIndex:
     def is_ready(self) -> bool:
         """Everything was read, and could be."""
         return self.built.is_set() and self.damaged is None
+
+    @property
+    def late(self) -> int:
+        """Rows that are durable and not taken in yet."""
+        return len(self._late)
 
     def log(self, registrar: str) -> RegistrarLog | None:
         """The newest generation of a registrar's log in which anything is known."""
@@ -209,33 +221,44 @@ class DirectoryIndex:
     async def _catch_up(self) -> None:
         self._is_catching_up = True
         while self._late:
-            rows, self._late = self._late, []
+            rows, self._late = self._late[:LATE_AT_ONCE], self._late[LATE_AT_ONCE:]
             await in_slices(self._take_all(rows), ROWS_AT_ONCE)
         self._is_catching_up = False
         self._heads = None
         self._done.ring()
+        self.changed.ring()
 
     def _take_all(self, rows: Sequence[Any]) -> Generator[None, None, None]:
         """Records of a log in the order of their numbers, so that checkpoints meet what they count."""
-        for row in sorted(rows, key=_place):
+        numbered = [row for row in rows if isinstance(row, DirectoryNumber)]
+        for _, group in groupby(sorted(numbered, key=_place), key=lambda row: (row.registrar, row.generation)):
+            yield from self._take_numbers(list(group))
+        for row in rows:
             if isinstance(row, DirectoryNumber):
-                self._take_number(row)
-            elif isinstance(row, DirectoryHistory):
+                continue
+            if isinstance(row, DirectoryHistory):
                 self._take_history(row)
             elif isinstance(row, _About):
                 self._compare_waiting(row)
             else:
                 self._take_fork(row)
             yield
-        for registrar in {row.registrar for row in rows if isinstance(row, DirectoryNumber)}:
+        for registrar in {row.registrar for row in numbered}:
             self._logs[registrar].settle(self._checkpoint)
 
-    def _take_number(self, row: DirectoryNumber) -> None:
-        log = self._logs.get(row.registrar)
-        if log is None or log.generation < row.generation:
-            log = self._logs[row.registrar] = RegistrarLog(row.registrar, row.generation)
-        if log.generation == row.generation:
-            log.take(row, self._number_of, self._checkpoint)
+    def _take_numbers(self, rows: Sequence[DirectoryNumber]) -> Generator[None, None, None]:
+        """Rows of one generation of one log, ascending."""
+        first = rows[0]
+        log = self._logs.get(first.registrar)
+        if log is None or log.generation < first.generation:
+            log = self._logs[first.registrar] = RegistrarLog(first.registrar, first.generation)
+        if log.generation == first.generation:
+            if len(rows) >= MANY:
+                yield from log.take_many(rows, self._number_of, self._checkpoint)
+            else:
+                for row in rows:
+                    log.take(row, self._number_of, self._checkpoint)
+                    yield
 
     def _take_history(self, history: DirectoryHistory) -> None:
         newest = history.versions[0].digest

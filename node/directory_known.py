@@ -14,7 +14,7 @@ from node.directory import Directory
 from node.directory_index import SLICE, DirectoryIndex
 from node.environment import Environment
 from protocol.checkpoint import Fork, fork_wire
-from protocol.directory_kinds import DirectoryNumber
+from protocol.directory_kinds import DirectoryNumber, DirectoryThing
 from protocol.entitlement import registrar as find_registrar
 from protocol.errors import TrucError
 from protocol.heads import Heads, LogHead, Numbers
@@ -112,6 +112,7 @@ class DirectoryKnown:
         return None if fork is None else fork_wire(Fork(first=fork.first_wire, second=fork.second))
 
     def _wires(self, digest: bytes) -> Iterator[bytes]:
-        signed = self._view.thing(digest)
-        if signed is not None:
-            yield signed.to_wire()
+        """As it was kept: the store's checksum is over the whole of it."""
+        thing = self._view.records.get(DirectoryThing, digest)
+        if thing is not None:
+            yield thing.wire

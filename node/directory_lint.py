@@ -2,24 +2,27 @@
 
 Obeys DESIGN §3 and the rules of `protocol/spec/trust.md`, by which every thing is judged as nodes judge it;
 besides, what no rule forbids and nobody wants: an alias that resolves to nobody, a parent or host that
-is not there, keys that are about to end, logs with gaps. Nothing is written. The command is
-`truc directory lint`.
+is not there, texts of dirty lists (`directory_dirt.py`), keys that are about to end, logs with gaps. Nothing
+is written. The command is `truc directory lint`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 from node.authority_log import Issued, tree_of
-from node.countersigning import merged, thing
-from protocol.checkpoint import Checkpoint, check_fork, read_fork
+from node.countersigning import merged, things_of
+from node.directory_dirt import dirt
+from protocol.checkpoint import NUMBERED, Checkpoint
 from protocol.directory import ROOT, AgencyRecord, CentreRecord, KeyEntry, RecordState
+from protocol.directory_import import Rejected
 from protocol.directory_kinds import DirectoryAlias, DirectoryHistory, Subject
 from protocol.directory_view import DirectoryView
+from protocol.entitlement import registrar
 from protocol.errors import FormatError, NotNow, TrucError, TrustError
 from protocol.limits import CLOCK_SKEW_MS, DAY_MS
 from protocol.signing import Signed
@@ -66,13 +69,32 @@ def lint(wires: Iterable[bytes], now_ms: int, *, anchor: bytes | None = None) ->
     issued = Issued(trusted, remembers=False)
     issued.take(things.values(), now_ms)
     waiting = issued.waiting(now_ms)
+    closed: Counter[tuple[str, int]] = Counter()
     for item in waiting.rejected:
+        old = _closed_generation(issued, item)
+        if old is not None:
+            closed[old] += 1
+            continue
         grade: Grade = "pending" if item.error.code == "directory_pending" else "fault"
         flaws.append(Flaw(about=item.about, grade=grade, error=item.error))
-    for look in (_aliases, _agencies, _keys):
+    for (name, generation), count in sorted(closed.items()):
+        error = TrustError("lint_generation", registrar=name, generation=generation, count=count)
+        flaws.append(Flaw(about=name, grade="warning", error=error))
+    for look in (_aliases, _agencies, _texts, _keys):
         flaws += look(issued.view, now_ms)
     flaws += _logs(issued)
     return Linted(anchor=trusted, valid=waiting.accepted, flaws=tuple(flaws))
+
+
+def _closed_generation(issued: Issued, item: Rejected) -> tuple[str, int] | None:
+    """Whose generation a thing is from, if a later one is open: that says everything in force anew, and
+    whoever joins now needs nothing of the old one."""
+    signed = issued.things.get(item.digest)
+    if item.error.code != "directory_generation" or signed is None:
+        return None
+    value = NUMBERED[signed.format].decode(signed.statement)
+    opened = registrar(issued.view, value.registrar, value.created_ms).generation
+    return (value.registrar, value.generation) if value.generation < opened else None
 
 
 def _read(wires: Iterable[bytes]) -> tuple[dict[bytes, Signed], list[Flaw]]:
@@ -80,20 +102,11 @@ def _read(wires: Iterable[bytes]) -> tuple[dict[bytes, Signed], list[Flaw]]:
     flaws: list[Flaw] = []
     for number, wire in enumerate(wires, 1):
         try:
-            for signed in _things_in(wire):
+            for signed in things_of(wire):
                 things[signed.digest] = merged(things.get(signed.digest), signed)
         except FormatError as error:
             flaws.append(Flaw(about=f"#{number}", grade="fault", error=error))
     return things, flaws
-
-
-def _things_in(wire: bytes) -> tuple[Signed, ...]:
-    """A fork proof is the two things that prove it. Raises: FormatError."""
-    proof = read_fork(wire)
-    if proof is None:
-        return (thing(wire),)
-    claim = check_fork(proof)
-    return claim.first, claim.second
 
 
 def _first_root(things: Iterable[Signed]) -> bytes:
@@ -141,6 +154,20 @@ def _agencies(view: DirectoryView, _: int) -> Iterator[Flaw]:
     for record in _agencies_of(view):
         for error in _of_agency(view, record):
             yield Flaw(about=record.code, grade="fault", error=error)
+        if _is_orphan(view, record):
+            error = TrustError("lint_orphan", code=record.code, parent=record.parent)
+            yield Flaw(about=record.code, grade="warning", error=error)
+
+
+def _is_orphan(view: DirectoryView, record: AgencyRecord) -> bool:
+    parent = view.find_agency(record.parent) if record.parent else None
+    is_closed = parent is not None and parent.value.state is RecordState.CLOSED
+    return is_closed and record.state is not RecordState.CLOSED
+
+
+def _texts(view: DirectoryView, _: int) -> Iterator[Flaw]:
+    for about, error in dirt(_agencies_of(view)):
+        yield Flaw(about=about, grade="warning", error=error)
 
 
 def _of_agency(view: DirectoryView, record: AgencyRecord) -> Iterator[TrustError]:

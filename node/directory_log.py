@@ -8,7 +8,7 @@ Which logs there are is `directory_index.py`'s business.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from protocol.checkpoint import Checkpoint, check_complete
@@ -66,6 +66,36 @@ class RegistrarLog:
         known = self.tree.get(key)
         if known is None or (known != row.digest and number_of(known) < row.number):
             self.tree.put(key, row.digest)
+
+    def take_many(
+        self, rows: Sequence[DirectoryNumber], number_of: NumberOf, find: FindCheckpoint
+    ) -> Generator[None, None, None]:
+        """As `take` for each, in ascending order of numbers; much cheaper for many. Pauses after each tenth of
+        a millisecond."""
+        leaves: dict[bytes, tuple[int, bytes]] = {}
+        for row in rows:
+            if row.subject:
+                self._add_leaf(row, leaves, number_of)
+            else:
+                yield from self._put_all(leaves)
+                self.numbers.add(row.number)
+                self.mark(row.number, row.digest, find)
+            yield
+        yield from self._put_all(leaves)
+
+    def _add_leaf(self, row: DirectoryNumber, leaves: dict[bytes, tuple[int, bytes]], number_of: NumberOf) -> None:
+        self.numbers.add(row.number)
+        key = tree_key(row.subject, row.code)
+        waits = leaves.get(key)
+        known = self.tree.get(key) if waits is None else None
+        if known == row.digest or (known is not None and number_of(known) > row.number):
+            return
+        if waits is None or waits[0] < row.number:
+            leaves[key] = (row.number, row.digest)
+
+    def _put_all(self, leaves: dict[bytes, tuple[int, bytes]]) -> Generator[None, None, None]:
+        yield from self.tree.put_many([(key, digest) for key, (_, digest) in leaves.items()])
+        leaves.clear()
 
     def mark(self, number: int, digest: bytes, find: FindCheckpoint) -> None:
         """A checkpoint is known: note what it names, and compare it if it is the last thing known."""

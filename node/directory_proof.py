@@ -1,8 +1,8 @@
 """Whether a stored version of a record is what its registrar signed: looked at again when somebody asks for it.
 
-Obeys `protocol/spec/directory.md` §6, *Damage*. A store is not judged anew at each start; who can write to the disk could
-put things there that nobody signed. So what is shown one by one is compared with its registrar's keys, those included that
-have ended or were revoked since: whether they counted then was decided at acceptance. Nothing is changed.
+Obeys `protocol/spec/directory.md` §6, *Damage*. A store is not judged anew at each start; who can write to the disk
+could put things there that nobody signed. So what is shown one by one is compared with its registrar's keys, those
+included that have ended or were revoked since: whether they counted then was decided at acceptance.
 """
 
 from __future__ import annotations

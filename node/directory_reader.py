@@ -62,7 +62,7 @@ def unflat(read: Any) -> Read:
     if read is None:
         return None
     plain, written = read
-    return Plain(*plain[:-1], tuple(Proof(*proof) for proof in plain[-1])), written
+    return Plain._make((*plain[:-1], tuple(map(Proof._make, plain[-1])))), written
 
 
 def places_of(answered: Any) -> list[Place | None]:

@@ -27,6 +27,7 @@ from node.directory_reader import (
     read_ahead,
     unflat,
 )
+from node.environment import Environment, return_free_memory
 from node.logs import Log
 from node.tasks import Bell, Ready
 from protocol.directory_plain import Place, place_of
@@ -41,6 +42,8 @@ WORTH_IT: Final = 1_024
 IDLE_S: Final = 10
 PATIENCE_S: Final = 60
 """For one answer; a machine that is so busy reads on the loop."""
+PACKAGES: Final = str(Path(__file__).resolve().parent.parent)
+"""Where a child finds the same code."""
 RECEIVE_BYTES: Final = 256 * 1024
 
 
@@ -107,18 +110,24 @@ class _Child:
         del self._held[:size]
         return taken
 
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
     async def end(self) -> None:
         """Stop it; nothing is lost with it."""
-        self._process.kill()
+        self.kill()
         with trio.CancelScope(shield=True):
             await self._process.wait()
 
 
 class ChildReaders:
-    """Reads in child processes where it is worth it; one heap at a time. `run` ends them."""
+    """Reads in child processes where it is worth it; one heap at a time. `run` ends them, and gives back the memory
+    that a large heap took."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, environment: Environment) -> None:
         self._log: Final = log
+        self._environment: Final = environment
         self._inline: Final = InlineReaders()
         self._children: list[_Child] = []
         self._lock: Final = trio.Lock()
@@ -134,20 +143,30 @@ class ChildReaders:
                     pass
                 async with self._lock:
                     await self._end_all()
+                await self._environment.run_document(return_free_memory)
         finally:
             with trio.CancelScope(shield=True):
                 await self._end_all()
 
     async def _is_used(self) -> bool:
         """Wait for a while; whether somebody came."""
-        with trio.move_on_after(IDLE_S):
+        with trio.move_on_after(IDLE_S) as patience:
             await self._used.next.wait()
-            return True
-        return False
+        return not patience.cancelled_caught
 
     async def _end_all(self) -> None:
         while self._children:
             await self._children.pop().end()
+
+    @property
+    def children(self) -> int:
+        """Processes that read, or wait for something to read."""
+        return len(self._children)
+
+    def kill_children(self) -> None:
+        """As somebody else might: to see that nothing is lost with them."""
+        for child in self._children:
+            child.kill()
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -175,7 +194,7 @@ class ChildReaders:
             if not self._children:
                 await self._start()
             async with trio.open_nursery() as nursery:
-                for child in list(self._children) or [None]:
+                for child in self._children or (None,):
                     nursery.start_soon(self._work, child, slices, (what, now_ms), answers)
         self._used.ring()
         return [answers[number] for number in sorted(answers)]
@@ -218,13 +237,10 @@ class ChildReaders:
 
 async def _open_process() -> trio.Process:
     """The child, from the same folder of packages as this process."""
-    folder = str(Path(__file__).resolve().parent.parent)
-    words = f"import os, sys; sys.path.insert(0, {folder!r}); from node.directory_reader import main; os.nice({NICE})"
+    words = f"import os, sys; sys.path.insert(0, {PACKAGES!r}); from node.directory_reader import main; os.nice({NICE})"
     return await trio.lowlevel.open_process(
         [sys.executable, "-c", f"{words}; main(sys.stdin.buffer, sys.stdout.buffer)"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-
-

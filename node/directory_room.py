@@ -6,24 +6,28 @@ peers, whom to ask, days of pending versions, alarms, freshness. Each is a modul
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import trio
 
+from node.announcements import Announcements
 from node.clock import ClockWatch
 from node.conduct import Conducts
 from node.directory import Directory
 from node.directory_alarms import DirectoryAlarms
 from node.directory_days import Days
 from node.directory_door import Door
-from node.directory_index import DirectoryIndex
+from node.directory_export import DirectoryExport
 from node.directory_feed import DirectoryFeed
+from node.directory_index import DirectoryIndex
 from node.directory_known import DirectoryKnown
+from node.directory_readers import ChildReaders
 from node.directory_search import DirectorySearch
 from node.directory_server import DirectoryServer
 from node.directory_session import DirectorySession
 from node.directory_sync import DirectorySync
+from node.directory_telling import DirectoryTelling
 from node.environment import Environment
 from node.freshness import Freshness
 from node.logs import Log
@@ -67,9 +71,15 @@ class DirectoryRoom:
         log: Log,
         centre: str,
         stop_when_old: bool,
+        announce: bool,
+        tell_heads: Callable[[], None],
+        child_readers: bool = False,
     ) -> None:
         self.index: Final = DirectoryIndex(directory, store.committed, environment, log)
-        self.door: Final = Door(pump=pump, directory=directory, clock=clock, environment=environment, log=log)
+        self.readers: Final = ChildReaders(log, environment) if child_readers else None
+        self.door: Final = Door(
+            pump=pump, directory=directory, clock=clock, environment=environment, log=log, readers=self.readers
+        )
         self.days: Final = Days(
             pump=pump, door=self.door, scheduler=scheduler, clock=clock, environment=environment, log=log
         )
@@ -84,8 +94,9 @@ class DirectoryRoom:
             centre=centre,
             stop_when_old=stop_when_old,
         )
-        self.search: Final = DirectorySearch(store.committed, environment, log)
+        self.search: Final = DirectorySearch(store.committed, environment, log, self.index.built)
         self.feed: Final = DirectoryFeed(store)
+        self.export: Final = DirectoryExport(store, environment)
         known = DirectoryKnown(self.index, directory, environment)
         self.server: Final = DirectoryServer(
             kept=known, index=self.index, environment=environment, metrics=metrics
@@ -93,7 +104,12 @@ class DirectoryRoom:
         self.sync: Final = DirectorySync(
             index=self.index,
             session=DirectorySession(
-                known=known, index=self.index, door=self.door, transport=transport, metrics=metrics
+                known=known,
+                index=self.index,
+                door=self.door,
+                transport=transport,
+                metrics=metrics,
+                environment=environment,
             ),
             is_connected=transport.is_connected,
             conducts=conducts,
@@ -101,6 +117,22 @@ class DirectoryRoom:
             log=log,
             own=centre,
             on_level=self.days.level,
+        )
+        self.telling: Final = DirectoryTelling(
+            index=self.index, at_rest=self.sync.at_rest, tell=tell_heads, environment=environment
+        )
+        self.announcements: Final = Announcements(
+            transport=transport,
+            index=self.index,
+            door=self.door,
+            on_heads=self.sync.heard,
+            conducts=conducts,
+            clock=clock,
+            environment=environment,
+            metrics=metrics,
+            log=log,
+            own=centre,
+            enabled=announce,
         )
         self._listeners: Final = (
             self.index.notice,
@@ -122,14 +154,19 @@ class DirectoryRoom:
         """Exactly these centres are admitted now."""
         self.sync.keep(centres)
         self.server.keep(centres)
+        self.announcements.keep(centres)
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Run all of them until cancelled."""
         async with trio.open_nursery() as nursery:
+            if self.readers is not None:
+                await start(nursery, self.readers.run)
             await start(nursery, self.door.run)
             await start(nursery, self.index.run)
             await start(nursery, self.days.run)
             await start(nursery, self.sync.run)
+            await start(nursery, self.announcements.run)
+            await start(nursery, self.telling.run)
             await start(nursery, self.search.run)
             nursery.start_soon(self.alarms.build)
             task_status.started()

@@ -17,7 +17,8 @@ from node.directory_text import BLOCK_LINES, FoldedText, Question, damaged_line,
 from node.environment import Environment
 from node.logs import Log
 from node.tasks import Bell, Ready, in_slices
-from protocol.directory_kinds import DirectoryHistory, DirectoryPending, Subject
+from protocol.directory import AgencyRecord
+from protocol.directory_kinds import DirectoryHistory, Subject
 from protocol.directory_news import head_of
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.entitlement import state_of
@@ -29,8 +30,20 @@ LINES_AT_ONCE: Final = 8
 """Lines made between two pauses: about a millisecond."""
 BLOCKS_AT_ONCE: Final = 16
 """Blocks looked through between two pauses: half a millisecond if something of what is asked stands in all lines."""
+ANEW: Final = 2_000
+"""Changed records from which on all are read anew in order: a line put among others costs ten times as much."""
+MANY: Final = 128
+"""Changed records from which on it is waited whether more are coming."""
+QUIET_S: Final = 0.25
+"""After so long without further changes it is over."""
 PATIENCE_S: Final = 5
 """How long a question waits for the text; afterwards the caller is told to ask again."""
+BEHIND_S: Final = 1
+"""How long it waits for changes to be in the text; while a nation is taken in, it is answered without them."""
+FIRST_S: Final = 30
+"""How long is waited for what is to be read before."""
+REST_S: Final = 60
+"""How long is waited for quiet: a nation is taken in by then, and what never rests is not waited for."""
 _CACHE_RECORDS: Final = 16
 """The text is made of every record once: nothing is gained by remembering them."""
 
@@ -47,7 +60,9 @@ class Found:
 class DirectorySearch:
     """Belongs to the loop."""
 
-    def __init__(self, committed: Records, environment: Environment, log: Log) -> None:
+    def __init__(self, committed: Records, environment: Environment, log: Log, first: trio.Event) -> None:
+        """`first`: what is read before, lest the two reads of a nation delay what has to be ready sooner."""
+        self._first: Final = first
         self._view: Final = DirectoryView(committed, RecordCache(_CACHE_RECORDS))
         self._environment: Final = environment
         self._log: Final = log
@@ -57,6 +72,8 @@ class DirectorySearch:
         self._news: Final = Bell()
         self._done: Final = Bell()
         self.built: Final = trio.Event()
+        self.broken: StoreError | None = None
+        """Why nothing can be found until a restart: the disk does not give what was written."""
         self.damaged = 0
         """Records found unreadable since the start."""
         self.build_ms = 0
@@ -68,9 +85,10 @@ class DirectorySearch:
 
         Raises:
             NotNow: `directory_being_read`.
+            StoreError: `record_damaged`, `store_io`: the text could not be built.
         """
         await self._wait()
-        revision = head_of(self._view.records).following if not self._late else 0
+        revision = 0 if self._late or self._busy else head_of(self._view.records).following
         codes: list[str] = []
         blocks = 0
         for code in self.text.find(asked, after):
@@ -88,8 +106,11 @@ class DirectorySearch:
         """Until the text is built and knows what is durable; what goes on changing is not waited for."""
         with trio.move_on_after(PATIENCE_S):
             await self.built.wait()
-            while self._late or self._busy:
+        with trio.move_on_after(BEHIND_S):
+            while (self._late or self._busy) and self.broken is None:
                 await self._done.next.wait()
+        if self.broken is not None:
+            raise self.broken
         if not self.built.is_set():
             raise NotNow("directory_being_read")
 
@@ -98,33 +119,65 @@ class DirectorySearch:
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Build the text, then keep it up to date until cancelled."""
         task_status.started()
-        began_ms = self._environment.monotonic_ms()
+        with trio.move_on_after(FIRST_S):
+            await self._first.wait()
         try:
             await self._build()
+            await self._keep_up()
         except StoreError as error:  # a history itself cannot be read: looking up single codes goes on
+            self.broken = error
+            self._late.clear()
+            self.built.set()
+            self._done.ring()
             self._log.error("alarm", code=error.code, subject="directory search")
-            return
+
+    async def _build(self) -> None:
+        began_ms = self._environment.monotonic_ms()
+        await self._fill(self.text)
+        await self._catch_up()
         self.build_ms = self._environment.monotonic_ms() - began_ms
         self.built.set()
         self._log.info("directory_text", agencies=self.text.count, size=self.text.size, took_ms=self.build_ms)
+
+    async def _keep_up(self) -> None:
         while True:
             news = self._news.next
-            if self._late:
+            if len(self._late) > MANY:
+                await self._rest()
+            if len(self._late) > ANEW:
+                await self._build_anew()
+            elif self._late:
                 await self._catch_up()
             else:
                 await news.wait()
 
-    async def _build(self) -> None:
+    async def _rest(self) -> None:
+        """Return when no more changes are coming in: a nation is put into order once, at its end."""
+        quiet = False
+        with trio.move_on_after(REST_S):
+            while not quiet:
+                news = self._news.next
+                with trio.move_on_after(QUIET_S) as patience:
+                    await news.wait()
+                quiet = patience.cancelled_caught
+
+    async def _build_anew(self) -> None:
+        """Read everything in order, with the old text at hand meanwhile."""
+        self._busy, self._late, fresh = True, {}, FoldedText()
+        await self._fill(fresh)
+        self.text = fresh
+        await self._catch_up()
+
+    async def _fill(self, text: FoldedText) -> None:
+        """Read all agencies into an empty text."""
         after: tuple[Any, ...] = ()
         while True:
             page = self._view.records.scan(DirectoryHistory, int(Subject.AGENCY), after=after, limit=BLOCK_LINES)
-            lines = await in_slices(self._lines(row.code for row in page), LINES_AT_ONCE)
-            self.text.append(lines)
+            text.append(await in_slices(self._lines(page), LINES_AT_ONCE))
             if len(page) < BLOCK_LINES:
-                break
+                return
             after = (page[-1].code,)
             await trio.lowlevel.checkpoint()
-        await self._catch_up()
 
     def notice(self, step: Step) -> None:
         """A step is durable."""
@@ -132,7 +185,9 @@ class DirectorySearch:
             record = change.record if isinstance(change, Put) else None
             if isinstance(record, DirectoryHistory) and record.subject in {Subject.AGENCY, Subject.LOCK}:
                 self._late[record.code] = None
-        if self._late:
+        if self.broken is not None:
+            self._late.clear()
+        elif self._late:
             self._news.ring()
 
     async def _catch_up(self) -> None:
@@ -145,28 +200,26 @@ class DirectorySearch:
 
     def _put_all(self, codes: Iterable[str]) -> Generator[None, None, None]:
         for code in codes:
-            line = self._line(code)
-            if line is not None:
-                self.text.put(code, line)
+            row = self._view.history(Subject.AGENCY, code)
+            if row is not None:  # a lock may be somebody's who is not known
+                self.text.put(code, self._line(row))
             yield
 
-    def _lines(self, codes: Iterable[str]) -> Generator[None, None, list[bytes]]:
+    def _lines(self, rows: Iterable[DirectoryHistory]) -> Generator[None, None, list[bytes]]:
         lines: list[bytes] = []
-        for code in codes:
-            line = self._line(code)
-            if line is not None:
-                lines.append(line)
+        for row in rows:
+            lines.append(self._line(row))
             yield
         return lines
 
-    def _line(self, code: str) -> bytes | None:
-        """The line of an agency; None for a lock of nobody."""
+    def _line(self, row: DirectoryHistory) -> bytes:
+        """The line of an agency whose history this is."""
+        code = row.code
         try:
-            known = self._view.find_agency(code)
-            if known is None:
-                return None
-            lock, pending = self._view.lock(code), self._view.pending_agency(code)
-            return line_of(known.value, state_of(known.value, lock, pending))
+            record: AgencyRecord = self._view.cache.value(self._view.records, row.versions[0].digest)
+            if record.code != code:
+                raise StoreError("directory_damaged", what=code)
+            return line_of(record, state_of(record, self._view.lock(code), self._view.pending_agency(code)))
         except StoreError as error:
             self.damaged += 1
             self._log.error("alarm", code=error.code, subject=code)

@@ -24,6 +24,8 @@ from protocol.reconcile_frames import Introduced, Question
 
 READ_BYTES: Final = 64 * KIB
 LINGER_S: Final = 5
+LINGER_MAX: Final = 4
+"""Streams of one peer that are being told `busy`; further ones are reset without a word."""
 STALL_S: Final = RECONCILE_STALL_MS / 1000
 
 
@@ -37,11 +39,13 @@ class DirectoryServer:
         self._metrics: Final = metrics
         self._turns: Final = Turns()
         self._open: Final[Counter[str]] = Counter()
+        self._lingering: Final[Counter[str]] = Counter()
 
     def keep(self, centres: Collection[str]) -> None:
         """Only these are admitted: how often others came is forgotten, once their streams are over."""
         for centre in [one for one, count in self._open.items() if not count and one not in centres]:
             del self._open[centre]
+            del self._lingering[centre]
             self._turns.forget(centre)
 
     async def serve(self, centre: str, stream: ByteStream) -> None:
@@ -56,7 +60,7 @@ class DirectoryServer:
                 raise NotNow("busy")
             self._turns.enter(centre, self._environment.monotonic_ms())
         except NotNow as error:
-            await self._say_last(stream, answerer.done(error.code))
+            await self._decline(centre, stream, answerer.done(error.code))
             return
         self._open[centre] += 1
         try:
@@ -64,6 +68,16 @@ class DirectoryServer:
         finally:
             self._open[centre] -= 1
             self._turns.leave(centre)
+
+    async def _decline(self, centre: str, stream: ByteStream, frame: bytes) -> None:
+        if self._lingering[centre] >= LINGER_MAX:
+            await stream.reset()
+            return
+        self._lingering[centre] += 1
+        try:
+            await self._say_last(stream, frame)
+        finally:
+            self._lingering[centre] -= 1
 
     async def _serve(self, stream: ByteStream, answerer: Answerer) -> None:
         while await self._answered(stream, answerer):

@@ -13,10 +13,11 @@ import trio
 
 from node.directory_door import Door
 from node.directory_index import DirectoryIndex
+from node.environment import Environment
 from node.metrics import Metrics
 from node.transport import ByteStream, Transport
-from protocol.errors import NetworkError
-from protocol.limits import KIB, RECONCILE_ANSWER_MS, RECONCILE_STALL_MS
+from protocol.errors import NetworkError, TrucError
+from protocol.limits import KIB, RECONCILE_ANSWER_MS, RECONCILE_SESSION_MS, RECONCILE_STALL_MS
 from protocol.reconcile import Ask, Asker, Event, Known, Over, Things
 from protocol.reconcile_frames import PROTOCOL
 
@@ -30,13 +31,21 @@ class DirectorySession:
     """Run `ask` once for each."""
 
     def __init__(
-        self, *, known: Known, index: DirectoryIndex, door: Door, transport: Transport, metrics: Metrics
+        self,
+        *,
+        known: Known,
+        index: DirectoryIndex,
+        door: Door,
+        transport: Transport,
+        metrics: Metrics,
+        environment: Environment,
     ) -> None:
         self._known: Final = known
         self._index: Final = index
         self._door: Final = door
         self._transport: Final = transport
         self._metrics: Final = metrics
+        self._environment: Final = environment
 
     async def ask(self, centre: str) -> Over:
         """Ask until there is nothing more to ask.
@@ -62,11 +71,12 @@ class DirectorySession:
 
     async def _run(self, stream: ByteStream, asker: Asker) -> Over:
         events: Sequence[Event] = asker.start()
+        until_ms = self._environment.monotonic_ms() + RECONCILE_SESSION_MS  # the next session goes on where it ends
         while True:
             over = await self._do(stream, asker, events)
             if over is not None:
                 return over
-            events = await self._next(stream, asker)
+            events = await self._next(stream, asker, until_ms)
 
     async def _do(self, stream: ByteStream, asker: Asker, events: Sequence[Event]) -> Over | None:
         """Do what is called for; the end, if this was it."""
@@ -77,17 +87,25 @@ class DirectorySession:
                 return event
             if isinstance(event, Ask):
                 await self._write(stream, event.frame)
-            elif isinstance(event, Things):
-                errors = await self._door.take_given(event.wires)
-                await self._index.caught_up()
-                pending += asker.judged(errors)
+            else:
+                pending += asker.judged(await self._judged(event))
         return None
 
-    async def _next(self, stream: ByteStream, asker: Asker) -> Sequence[Event]:
-        """What follows from the next whole frame."""
+    async def _judged(self, things: Things) -> list[TrucError]:
+        """The errors of what is not believed; the rest is durable."""
+        if not things.wires:
+            await trio.lowlevel.checkpoint()
+            return []
+        errors = await self._door.take_given(things.wires)
+        await self._index.caught_up()
+        return errors
+
+    async def _next(self, stream: ByteStream, asker: Asker, until_ms: int) -> Sequence[Event]:
+        """What follows from the next whole frame. Only reading is cut short, never judging."""
         seen, events = asker.frames, list[Event]()
         try:
-            with trio.fail_after(ANSWER_S):
+            left_s = (until_ms - self._environment.monotonic_ms()) / 1000
+            with trio.fail_after(max(0, min(ANSWER_S, left_s))):
                 while asker.frames == seen:
                     data = await stream.read(READ_BYTES)
                     if not data:

@@ -1,9 +1,9 @@
 """Sees to it that this node knows what its peers know: whom to ask, when, and whom not again.
 
 Obeys DESIGN §5 ("Directory guarantee") and `protocol/spec/reconcile.md`. Peers tell the digest of their
-heads in hello and pings; where it differs from ours, they are asked, two at a time, with a back-off
-that belongs to the peer. Digests may differ for ever (forks, things that only some believe), so what was
-asked in vain is remembered. One session is `directory_session.py`.
+heads in hello and pings; where it differs from ours, they are asked, two at a time (slow ones beside them), with a
+back-off that belongs to the peer; those that failed least come first. Digests may differ for ever (forks, things that
+only some believe), so what was asked in vain is remembered. One session is `directory_session.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ from protocol.step import Step
 
 AT_ONCE: Final = 2
 """Sessions in which this node asks at the same time; a third would bring the same things again."""
+SLOW_MS: Final = 20 * SECOND_MS
+"""A session that takes longer makes room for another one: two peers that answer drop by drop must not keep
+this node from all others."""
+SESSIONS_MAX: Final = 8
+"""Sessions at once, slow ones included; each holds one frame of an answer."""
 SPREAD_MS: Final = SECOND_MS
 """Within which a peer is asked that says something new: everybody hears of a change at the same time."""
 BACKOFF_FIRST_MS: Final = 2 * SECOND_MS
@@ -51,7 +56,7 @@ class _Peer:
     something of it could not be believed yet, only while ours is `done_own`, and until `done_until_ms`."""
 
     said: bytes = b""
-    asking: bool = False
+    asking_since_ms: int | None = None
     failures: int = 0
     not_before_ms: int = 0
     done: bytes = b""
@@ -141,6 +146,11 @@ class DirectorySync:
             peer.done_own == own and self._environment.monotonic_ms() < peer.done_until_ms
         )
 
+    async def at_rest(self) -> None:
+        """Return when no session of ours is running."""
+        while self._running():
+            await self._bell.next.wait()
+
     # --- asking -------------------------------------------------------------------------------
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -148,38 +158,51 @@ class DirectorySync:
         task_status.started()
         await self._index.built.wait()
         async with trio.open_nursery() as nursery:
-            for _ in range(AT_ONCE):
-                nursery.start_soon(self._work)
+            while True:
+                news = self._bell.next
+                centre, wait_ms = self._choose()
+                if centre is not None:
+                    peer = self._peers[centre]
+                    peer.asking_since_ms = self._environment.monotonic_ms()
+                    nursery.start_soon(self._meet, centre, peer)
+                else:
+                    with trio.move_on_after(wait_ms / 1000):
+                        await news.wait()
 
-    async def _work(self) -> None:
-        while True:
-            news = self._bell.next
-            centre, wait_ms = self._choose()
-            if centre is not None:
-                await self._meet(centre, self._peers[centre])
-            else:
-                with trio.move_on_after(wait_ms / 1000):
-                    await news.wait()
+    def _running(self) -> list[int]:
+        """Since when each session runs."""
+        return [peer.asking_since_ms for peer in self._peers.values() if peer.asking_since_ms is not None]
 
     def _choose(self) -> tuple[str | None, float]:
         """Whom to ask now, or how long nobody is to be asked."""
         own, now_ms = self._index.digest(), self._environment.monotonic_ms()
-        if not own:
-            return None, float("inf")
+        full_ms = self._full_ms(now_ms)
+        if not own or full_ms:
+            return None, full_ms if own else float("inf")
         open_ms: dict[str, int] = {
             centre: peer.not_before_ms
             for centre, peer in self._peers.items()
-            if peer.said and not peer.asking and not self._has_nothing(peer, own) and self._is_connected(centre)
+            if peer.said and peer.asking_since_ms is None and not self._has_nothing(peer, own)
+            if self._is_connected(centre)
         }
         ready = sorted(centre for centre, at_ms in open_ms.items() if at_ms <= now_ms)
         if ready:
-            return self._environment.shuffled(ready)[0], 0
+            fewest = min(self._peers[centre].failures for centre in ready)
+            best = [centre for centre in ready if self._peers[centre].failures == fewest]
+            return self._environment.shuffled(best)[0], 0
         return None, max(0, min(open_ms.values()) - now_ms) if open_ms else float("inf")
+
+    def _full_ms(self, now_ms: int) -> float:
+        """How long it is until one more session may begin, if none ends; 0 when it may."""
+        running = self._running()
+        if len(running) >= SESSIONS_MAX:
+            return float("inf")
+        young = [since_ms for since_ms in running if now_ms < since_ms + SLOW_MS]
+        return min(young) + SLOW_MS - now_ms if len(young) >= AT_ONCE else 0
 
     async def _meet(self, centre: str, peer: _Peer) -> None:
         """One session, and what is remembered of it."""
         theirs, began_ms = peer.said, self._environment.now_ms()
-        peer.asking = True
         peer.sessions.take(self._environment.monotonic_ms())
         try:
             over = await self._session.ask(centre)
@@ -193,7 +216,7 @@ class DirectorySync:
             if over.settled:
                 self._on_level(began_ms)
         finally:
-            peer.asking = False
+            peer.asking_since_ms = None
             self._bell.ring()
 
     def _met(self, centre: str, peer: _Peer, theirs: bytes, over: Over) -> None:
@@ -204,8 +227,14 @@ class DirectorySync:
         peer.done_until_ms = now_ms + AGAIN_MS
         if not over.settled or not peer.sessions.left(now_ms):
             peer.not_before_ms = now_ms + self._jittered(HOUR_MS // BURST)
-        if over.things:
-            self._log.info("directory_compared", centre=centre, things=over.things, untaken=over.untaken)
+        if over.things or not over.settled:
+            self._log.info(
+                "directory_compared",
+                centre=centre,
+                things=over.things,
+                untaken=over.untaken,
+                settled=over.settled,
+            )
 
     def _failed(self, centre: str, peer: _Peer, error: TrucError) -> None:
         self._back_off(peer, BUSY_MS if error.code == "busy" else 0)

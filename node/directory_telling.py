@@ -7,7 +7,7 @@ told asks for himself (`directory_sync.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -29,14 +29,14 @@ class DirectoryTelling:
         self,
         *,
         index: DirectoryIndex,
-        is_asking: Callable[[], bool],
+        at_rest: Callable[[], Awaitable[None]],
         tell: Callable[[], None],
         environment: Environment,
     ) -> None:
-        """`tell` pings every peer that has not heard our digest as it is now; not while `is_asking`: what
-        comes next would make it old at once."""
+        """`tell` pings every peer that has not heard our digest as it is now. It waits for `at_rest` a while: what
+        a session brings next would make the digest old at once."""
         self._index: Final = index
-        self._is_asking: Final = is_asking
+        self._at_rest: Final = at_rest
         self._tell: Final = tell
         self._environment: Final = environment
 
@@ -51,7 +51,8 @@ class DirectoryTelling:
                 await news.wait()
                 continue
             await trio.sleep(self._environment.jitter() * FIRST_MS / 1000)
-            if not self._is_asking():
-                told = self._index.digest()
-                self._tell()
-            await trio.sleep(PAUSE_MS / 1000 if told == self._index.digest() else FIRST_MS / 1000)
+            with trio.move_on_after(PAUSE_MS / 1000):
+                await self._at_rest()
+            told = self._index.digest()
+            self._tell()
+            await trio.sleep(PAUSE_MS / 1000)

@@ -44,6 +44,8 @@ class Question:
     state: RecordState | None = None
     host: str = ""
     kind: bytes = b""
+    top: bool = False
+    """Only what has nothing above it."""
 
 
 # --- folding --------------------------------------------------------------------------------
@@ -76,8 +78,9 @@ def line_of(record: AgencyRecord, state: RecordState) -> bytes:
 
 
 def damaged_line(code: str) -> bytes:
-    """The line of an agency whose record cannot be read: it is found by its code alone."""
-    return _BETWEEN.join((code.encode(), b"", b"", b"", b"", code.lower().encode()))
+    """The line of an agency whose record cannot be read: it is found by its code, and below whom that names."""
+    parent = code.rpartition(".")[0] if is_new_form(code) else level_one(code)
+    return _BETWEEN.join((code.encode(), b"", b"", parent.encode(), b"", code.lower().encode()))
 
 
 def code_of(line: bytes) -> str:
@@ -115,9 +118,8 @@ class FoldedText:
             return
         at = self._at(code)
         lines = _split(self._blocks[at])
-        codes = [code_of(known) for known in lines]
-        place = bisect_left(codes, code)
-        if codes[place : place + 1] == [code]:
+        place = bisect_left(lines, code, key=code_of)
+        if place < len(lines) and code_of(lines[place]) == code:
             lines[place] = line
         else:
             lines.insert(place, line)
@@ -204,6 +206,7 @@ def _matches(line: bytes, asked: Question) -> bool:
         and (not asked.host or host == asked.host.encode())
         and (not asked.parent or parent == asked.parent.encode())
         and (not asked.kind or kind == asked.kind)
+        and (not asked.top or not parent)
         and (not asked.under or _is_under(code.decode(), asked.under))
         and all(word in text for word in asked.words)
     )

@@ -69,6 +69,14 @@ class Environment(Protocol):
         """Processor time of this process so far, user and system."""
 
 
+def return_free_memory() -> None:
+    """Give back to the system what the allocator keeps for later (malloc_trim(3)); where there is no such call,
+    nothing. Takes some milliseconds: for a worker, after something large."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 class RealEnvironment:
     """The machine's clock, the kernel's entropy, trio's worker threads.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from node.config import Config, parse_config
-from node.keyring import Keyring, keyring_of, make_secrets
+from node.keyring import Keyring, SignerPlace, keyring_of, make_secrets
 from node.peer_id import peer_id_of
 from node.requests import make_centre_request
 from protocol.agency_code import parse_centre_code
@@ -25,6 +25,7 @@ from protocol.directory import Names
 from protocol.directory_file import write_file
 from protocol.errors import ConfigurationError, StoreError
 from protocol.limits import MIB
+from protocol.signing import ALGORITHM_ED25519, PublicKey
 from storage.folder import OsFolder
 from storage.keystore import Cost, Keystore, create_keystore, open_keystore, open_secrets, read_credential
 
@@ -113,7 +114,7 @@ def check_plan(plan: Plan) -> Config:
 
 def make_passphrase(folder: Path, *, entropy: Entropy) -> Path:
     """A random passphrase in a file that only this user can read. Raises: as `write_new`."""
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / PASSPHRASE_NAME
     write_new(path, entropy(PASSPHRASE_BYTES).hex().encode() + b"\n", mode=0o400)
@@ -164,7 +165,17 @@ def open_keyring(config: Config, passphrase: bytes) -> Keyring:
         StoreError: `keystore_missing`, `keystore_damaged`, `disk_full`, `store_io`.
     """
     keystore = open_keystore(_existing(config.data_dir), passphrase)
-    return keyring_of({name: keystore.get(name) or b"" for name in keystore.names()})
+    places = [
+        SignerPlace(
+            agency=one.agency,
+            socket=one.socket,
+            public=PublicKey.of(ALGORITHM_ED25519, one.public_key),
+            uid=one.uid,
+            deadline_s=one.deadline_seconds,
+        )
+        for one in config.signers
+    ]
+    return keyring_of({name: keystore.get(name) or b"" for name in keystore.names()}, places)
 
 
 def back_up_keys(
@@ -205,7 +216,7 @@ def note_backup(data: Path, now_ms: int) -> None:
     """Note beside the keystore that a backup of exactly these keys exists."""
     fresh, mark = data / KEYS_FOLDER / f"{BACKUP_MARK}.new", data / KEYS_FOLDER / BACKUP_MARK
     content = json.dumps({"time_ms": now_ms, "keystores": keystore_digests(data)})
-    with _writing(mark):
+    with writing(mark):
         fresh.write_text(content + "\n")
         fresh.replace(mark)
 
@@ -225,7 +236,7 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     Raises:
         ConfigurationError: `file_exists`, `file_unwritable`.
     """
-    with _writing(path):
+    with writing(path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -234,7 +245,8 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong with a file that is written, as an outcome. Raises: `file_exists`, `file_unwritable`."""
     try:
         yield
     except FileExistsError as error:

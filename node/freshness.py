@@ -70,16 +70,14 @@ class Freshness:
 
     def tier(self) -> Tier:
         """The worst tier of what matters here."""
-        states = {state.registrar: state for state in self.states()}
-        return worst_tier(states[name].tier if name in states else Tier.OLD for name in self.mattering())
+        return worst_tier(map(self._tier_of, self.mattering()))
 
     def trouble(self) -> ConfigurationError | None:
         """What to tell when something that matters is old; nothing before the first directory is known."""
         if not self._index.is_ready or self._directory.root_digest() is None:
             return None
-        states = {state.registrar: state for state in self.states()}
         for name in sorted(self.mattering()):
-            if name not in states or states[name].tier is Tier.OLD:
+            if self._tier_of(name) is Tier.OLD:
                 return ConfigurationError("directory_old", registrar=name)
         return None
 
@@ -122,6 +120,10 @@ class Freshness:
                 hosts.add(known.value.host)
         centres = [self._directory.find_centre(host) for host in hosts]
         return frozenset(found | {centre.value.registrar for centre in centres if centre is not None})
+
+    def _tier_of(self, registrar: str) -> Tier:
+        log = self._index.log(registrar)
+        return Tier.OLD if log is None else self._state(log).tier
 
     def _state(self, log: RegistrarLog) -> LogState:
         complete = log.complete

@@ -15,7 +15,7 @@ import trio
 
 from node.directory import Directory
 from node.directory_door import Door
-from node.environment import Environment
+from node.directory_roads import Road
 from node.logs import Log
 from node.transport import ByteStream, Transport
 from protocol.directory import CentreRecord, RecordState
@@ -60,10 +60,9 @@ class _NothingKept:
 class Introductions:
     """Hears strangers. `meet` is what a transport calls."""
 
-    def __init__(self, *, directory: Directory, door: Door, environment: Environment, log: Log) -> None:
+    def __init__(self, *, directory: Directory, door: Door, log: Log) -> None:
         self._directory: Final = directory
         self._door: Final = door
-        self._environment: Final = environment
         self._log: Final = log
         self._turns: Final = Turns()
 
@@ -101,15 +100,14 @@ class Introductions:
 
     async def _judge(self, introduction: Introduction, peer_id: str) -> str:
         """What the directory says of the peer once it has judged these things."""
-        imported: Imported | None = None
-        if not self._is_named(introduction.centre, peer_id):
-            with trio.move_on_after(JUDGE_S):
-                imported = await self._door.take(introduction.things)
-            if imported is None:
-                return "busy"
         if self._is_named(introduction.centre, peer_id):
             return ""
-        return _why_not(introduction, imported)
+        try:
+            with trio.fail_after(JUDGE_S):
+                imported = await self._door.take(introduction.things, road=Road.TOLD)
+        except trio.TooSlowError:
+            return "busy"
+        return "" if self._is_named(introduction.centre, peer_id) else _why_not(introduction, imported)
 
     def _is_named(self, centre: str, peer_id: str) -> bool:
         known, pending = self._directory.find_centre(centre), self._directory.pending_centre(centre)
@@ -130,9 +128,9 @@ async def _listen(stream: ByteStream, answerer: Answerer) -> tuple[bytes, ...]:
             return question.things
 
 
-def _why_not(introduction: Introduction, imported: Imported | None) -> str:
-    rejected = {item.digest: item.error.code for item in imported.rejected} if imported is not None else {}
-    pending = {item.signed.digest for item in imported.pending} if imported is not None else set()
+def _why_not(introduction: Introduction, imported: Imported) -> str:
+    rejected = {item.digest: item.error.code for item in imported.rejected}
+    pending = {item.signed.digest for item in imported.pending}
     for digest in (*introduction.named, *introduction.roots):
         if digest in rejected:
             return rejected[digest]

@@ -34,6 +34,11 @@ class Links:
         if link is not None:
             link.send(send)
 
+    def tell_heads(self) -> None:
+        """Every peer that has not heard of our directory as it is now hears of it."""
+        for link in self._by_centre.values():
+            link.tell_heads()
+
     def add(self, link: Link) -> None:
         """A stream begins; it counts from the peer's hello on."""
         new = self._new.setdefault(link.centre, [])

@@ -176,6 +176,12 @@ class Link:
         self.why_over = self.why_over or why
         self._scope.cancel()
 
+    def tell_heads(self) -> None:
+        """Ping a peer that has not heard of our directory as it is now."""
+        heads = self._heads()
+        if self.is_up and heads != self._heads_said:
+            self._ping(heads)
+
     def part(self, code: str) -> None:
         """Tell the peer why, then give the link up. Nothing may be said before our own hello."""
         self.why_over = code
@@ -400,11 +406,14 @@ class Link:
                 raise NetworkError("peer_silent", centre=self.centre, seconds=int(silent_s))
             heads = self._heads()
             if self.is_up and (silent_s >= self._ping_s / 2 or heads != self._heads_said):
-                self._heads_said = heads
-                here = self._pump.here()
-                extensions = heads_extension(heads)
-                self._words.append(Ping(time_ms=here.now_ms, clock_quality=here.clock_quality, extensions=extensions))
-                self._wake.set()
+                self._ping(heads)
+
+    def _ping(self, heads: bytes) -> None:
+        self._heads_said = heads
+        here = self._pump.here()
+        extensions = heads_extension(heads)
+        self._words.append(Ping(time_ms=here.now_ms, clock_quality=here.clock_quality, extensions=extensions))
+        self._wake.set()
 
 
 def _subject_of(returned: Returned) -> bytes:

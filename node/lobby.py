@@ -80,7 +80,7 @@ class Lobby:
         for visit in list(self._visits):
             if is_admitted(visit.peer_id) and not visit.has_spoken:
                 visit.outcome = ""
-                visit.end()
+                self._end(visit)
 
     @contextmanager
     def visit(self, peer_id: str, address: str) -> Iterator[Visit]:
@@ -89,20 +89,27 @@ class Lobby:
         with trio.move_on_after(VISIT_S), visit.scope:
             self._visits[visit] = None
             if len(self._visits) > INTRODUCTIONS_MAX:
-                self._crowded().end()
+                self._end(self._crowded())
             try:
                 yield visit
             finally:
-                del self._visits[visit]
+                self._visits.pop(visit, None)
                 if visit.outcome:
                     self._allowance(visit.host).take(self._now_ms())
 
     async def hear(self, visit: Visit, stream: ByteStream) -> None:
         """Its introduction, on the one stream it has for that; then it has to go."""
         assert self._meet is not None
-        if visit.speaks():
-            visit.outcome = await self._meet(visit.peer_id, stream)
+        try:
+            if visit.speaks():
+                visit.outcome = await self._meet(visit.peer_id, stream)
+        finally:
+            visit.end()
+
+    def _end(self, visit: Visit) -> None:
+        """It does not count from this moment on, whenever its task comes to see that."""
         visit.end()
+        del self._visits[visit]
 
     def _crowded(self) -> Visit:
         """The oldest visit from the address that has most of them: no address keeps another out."""
@@ -118,7 +125,7 @@ class Lobby:
 
 
 def host_of(address: str) -> str:
-    """Who is meant by an address like `/ip4/203.0.113.7/tcp/4601`, whatever the port; of IPv6 the network of 64 bits."""
+    """Who is meant by an address like `/ip4/203.0.113.7/tcp/4601`; of IPv6 the network of 64 bits."""
     host = address.split("/")[2] if address.count("/") > 1 else address
     try:
         found = ipaddress.ip_address(host)

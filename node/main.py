@@ -34,6 +34,7 @@ from node.logs import LineSink, Log, adopt_libraries, log_failure, make_log, ope
 from node.metrics import Metrics
 from node.offer_line import Window
 from node.peer_id import peer_id_of
+from node.pki_anchors import PkiSettings
 from node.tasks import Ready, TaskStatus, start
 from node.transport import Transport
 from protocol.catalogue import Language, next_step, text
@@ -141,7 +142,7 @@ def _start(path: Path, seams: Seams, logs: list[Log], closing: ExitStack) -> Non
     log = closing.enter_context(_log_of(config, environment, metrics))
     if config.log.file is not None:
         logs.append(log)
-    store = _store_of(config, environment, log)
+    store = store_of(config, environment, log)
     closing.callback(store.close)
     keyring = open_keyring(config, find_passphrase(config.keystore.credential_file, variables, seams.ask))
     closing.callback(adopt_libraries(log, environment))
@@ -222,18 +223,27 @@ def check_packages(packages: Mapping[str, Any] | None = None) -> None:
             raise ConfigurationError("packages_shadowed", package=name, path=origin or "?")
 
 
-def settings_of(config: Config) -> NodeSettings:
-    """What the node itself needs of the configuration."""
+def settings_of(config: Config, *, backoff_max_s: float | None = None) -> NodeSettings:
+    """What the node itself needs of the configuration; `backoff_max_s`: other than there."""
     return NodeSettings(
         centre=config.node.centre,
         anchor=NOT_JOINED if config.node.root_digest is None else config.node.root_digest,
         addresses=config.node.announce or tuple(filter(_can_be_dialled, config.node.listen)),
         contacts={peer.centre: peer.addresses for peer in config.peers},
+        contact_peers={peer.centre: peer.peer_id for peer in config.peers},
         delivery=Settings(retention_ms=config.delivery.retention_days * DAY_MS),
         expiry_default_days=config.delivery.expiry_default_days,
         window=Window(config.delivery.window_offers, config.delivery.window_bytes),
-        backoff_max_s=config.delivery.backoff_max_seconds,
+        backoff_max_s=config.delivery.backoff_max_seconds if backoff_max_s is None else backoff_max_s,
         stop_when_old=config.directory.stop_when_old,
+        pki=PkiSettings(
+            anchors=config.pki.anchors,
+            intermediates=config.pki.intermediates,
+            crls=config.pki.crls,
+            require=config.pki.require_pki,
+        ),
+        announce=config.directory.announce,
+        child_readers=True,
     )
 
 
@@ -259,7 +269,7 @@ def _log_of(config: Config, environment: Environment, metrics: Metrics) -> Itera
             stream.close()
 
 
-def _store_of(config: Config, environment: Environment, log: Log) -> Store:
+def store_of(config: Config, environment: Environment, log: Log) -> Store:
     """The store of the data folder, made at the first start and never after it."""
     floor = config.storage.disk_floor_bytes
     if not config.data_dir.is_dir():

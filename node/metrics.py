@@ -77,6 +77,10 @@ class Metrics:
         self.streams_opened = self._counter("truc_streams_opened", "Streams opened by this node.", "protocol")
         self.streams_refused = self._counter("truc_streams_refused", "Streams reset by admission.", "reason")
         self.network_bytes = self._counter("truc_network_bytes", "Bytes of frames and bodies.", "direction")
+        self.announcements = self._counter("truc_announcements", "Announcements of directory news.", "outcome")
+        self.directory_things = self._counter(
+            "truc_directory_things", "Signed things newly taken into the directory.", "road"
+        )
         self.api_requests = self._counter("truc_api_requests", "Answers of the local API.", "status")
 
     def _process(self) -> None:

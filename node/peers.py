@@ -2,15 +2,15 @@
 
 Obeys DESIGN §5: own reconnect loop with address rotation, back-off that belongs to the peer and
 is capped, any sign of life wakes it at once, and an own centre is reached over the loop-back
-stream. A peer that breaks the rules of its streams is left alone for a while that grows. Which
-addresses a centre has comes from its node record and the configuration; who is admitted, from
-the directory.
+stream. A peer that breaks the rules of its streams is left alone for a while that grows; to one that
+does not seem to know us we introduce ourselves. Which addresses a centre has comes from its node
+record and the configuration; who is admitted is `node/admitting.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,7 @@ from node.body_server import BodyServer
 from node.conduct import Conducts
 from node.directory_server import DirectoryServer
 from node.environment import Environment
+from node.introduction import Introducer, Introductions
 from node.link_table import Links
 from node.links import Link
 from node.logs import Log, log_failure
@@ -41,7 +42,17 @@ BACKOFF_FIRST_S: Final = 0.5
 TWIN_ALIVE_S: Final = 25
 """A peer that was heard so recently lives; a ping comes every 20 seconds."""
 PEER_OPENS_S: Final = 30
-"""The peer whose part it is opens its exchange stream at once when it is connected."""
+"""The peer whose part it is opens its exchange stream at once when it is connected. Less a random part:
+two that opened at the same moment would each give up the other's link."""
+KNOWS_US_S: Final = 60
+"""Whoever had a link with us so recently knows us, however it ended."""
+HANG_UP_S: Final = 1
+"""A stranger that was believed is let go at once, to come back as a peer; one that was known stays."""
+UNHEARD_BACKOFF_S: Final = 60
+"""Longest pause before a peer is tried again that is there and does not know us: the registrar may have
+signed our record a minute ago."""
+LET_GO_MAX: Final = 64
+"""Peers that lost their admission, remembered for `/v1/peers`; older ones are in the log."""
 STEADY_S: Final = 30
 """A link that stood this long was a good one: the next back-off begins small again."""
 
@@ -51,8 +62,14 @@ class Peer:
     """One centre as the network shows it."""
 
     centre: str
+    peer_id: str = ""
     addresses: tuple[str, ...] = ()
     failures: int = 0
+    unheard: int = 0
+    """Connections in a row on which it never said hello: perhaps it does not know us. An odd number
+    calls for an introduction; even ones do not, for older releases hear none."""
+    spoke_ms: int | None = None
+    """When it last said hello, or a link with it ended."""
     state: str = "new"
     reason: str = ""
     since_ms: int = 0
@@ -83,6 +100,8 @@ class Peers:
         log: Log,
         backoff_max_s: float,
         conducts: Conducts,
+        introductions: Introductions,
+        introducer: Introducer,
         on_hello: Callable[[Hello], None],
         on_twin: Callable[[str], None],
     ) -> None:
@@ -101,32 +120,54 @@ class Peers:
         self._log: Final = log
         self._backoff_max_s: Final = backoff_max_s
         self._conducts: Final = conducts
+        self._introductions: Final = introductions
+        self._introducer: Final = introducer
         self._on_hello: Final = on_hello
         self._on_twin: Final = on_twin
         self._peers: dict[str, Peer] = {}
+        self._let_go: Final[deque[Refused]] = deque(maxlen=LET_GO_MAX)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Keep links until cancelled."""
         async with trio.open_nursery() as self._nursery:
+            self._transport.meet(self._introductions.meet)
             await start(self._nursery, self._transport.run, self._accept)
             self._nursery.start_soon(self._keep_own)
             task_status.started()
 
-    def admit(self, peers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
-        """From now on these are our peers: centre → (peer id, addresses). Others are let go."""
+    def admit(
+        self,
+        peers: Mapping[str, tuple[str, tuple[str, ...]]],
+        *,
+        contacts: Collection[str] = (),
+        why_not: Callable[[str, str], str] = lambda _centre, _peer_id: "not_named",
+    ) -> None:
+        """From now on these are our peers: centre → (peer id, addresses). Others are let go; `why_not` says why of
+        a centre and its peer id. `contacts` are those whom the directory does not name: they may not know us either."""
         assert self._nursery is not None, "admit comes after run has started"
+        for peer in list(self._peers.values()):
+            if peers.get(peer.centre, ("",))[0] != peer.peer_id:
+                self._lose(peer, why_not(peer.centre, peer.peer_id))
         self._transport.admit({centre: peer_id for centre, (peer_id, _) in peers.items() if centre != self._own})
         for centre in set(self._peers) - set(peers):
             self._peers.pop(centre).scope.cancel()
-        for centre, (_, addresses) in peers.items():
+        for centre, (peer_id, addresses) in peers.items():
             if centre == self._own:
                 continue
             known = self._peers.get(centre)
             if known is None:
-                known = self._peers[centre] = Peer(centre)
+                known = self._peers[centre] = Peer(centre, peer_id, unheard=int(centre in contacts))
                 self._nursery.start_soon(self._keep, known)
+            elif known.peer_id != peer_id:
+                known.peer_id, known.unheard = peer_id, 0
+                self.wake(centre)
             self.reach(centre, addresses)
+
+    def _lose(self, peer: Peer, why: str) -> None:
+        now_ms = self._environment.now_ms()
+        self._let_go.append(Refused(peer_id=peer.peer_id, address="", reason=why, time_ms=now_ms))
+        self._log.warning("peer_let_go", centre=peer.centre, peer=peer.peer_id, reason=why)
 
     def reach(self, centre: str, addresses: tuple[str, ...]) -> None:
         """From now on an admitted centre is looked for at these addresses."""
@@ -147,8 +188,8 @@ class Peers:
         return sorted(self._peers.values(), key=lambda peer: peer.centre)
 
     def refused(self) -> Sequence[Refused]:
-        """Who was turned away of late, oldest first, with the reason."""
-        return self._transport.refused()
+        """Who was turned away or let go of late, oldest first, with the reason."""
+        return sorted((*self._let_go, *self._transport.refused()), key=lambda one: one.time_ms)
 
     def states(self) -> dict[str, int]:
         """How many peers are in each state."""
@@ -182,7 +223,34 @@ class Peers:
             raise NetworkError("unreachable", centre=peer.centre, reason="silent")
 
     async def _hold(self, peer: Peer) -> None:
-        """Stay while the connection stands; open the exchange stream if that is our part."""
+        """Stay while the connection stands; open the exchange stream if that is our part.
+
+        Raises:
+            NetworkError: always, in the end: why it is over.
+        """
+        try:
+            if peer.unheard % 2:
+                await self._introduce(peer)
+            await self._link(peer)
+        except NetworkError:
+            peer.unheard += not self._knows_us(peer)
+            raise
+
+    def _knows_us(self, peer: Peer) -> bool:
+        if self._links.get(peer.centre) is not None:
+            return True
+        return peer.spoke_ms is not None and self._environment.monotonic_ms() - peer.spoke_ms < KNOWS_US_S * 1000
+
+    async def _introduce(self, peer: Peer) -> None:
+        """Show who we are, and come back as a peer."""
+        self._note(peer, "introducing", "")
+        await self._introducer.introduce(peer.centre)
+        peer.unheard = 0
+        with trio.move_on_after(HANG_UP_S):
+            await self._transport.disconnected(peer.centre)
+        await self._connect(peer)
+
+    async def _link(self, peer: Peer) -> None:
         if not self._transport.opens_exchange(peer.centre):
             await self._wait_for_the_opener(peer)
         stream = await self._open(peer.centre)
@@ -200,7 +268,8 @@ class Peers:
         self._note(peer, "connected", "peer_opens")
         waits = True
         while waits:
-            with trio.move_on_after(PEER_OPENS_S) as patience:
+            patience_s = PEER_OPENS_S * (0.5 + self._environment.jitter() / 2)
+            with trio.move_on_after(patience_s) as patience:
                 await self._transport.disconnected(peer.centre)
             if not patience.cancelled_caught:
                 raise NetworkError("unreachable", centre=peer.centre, reason="disconnected")
@@ -226,7 +295,8 @@ class Peers:
     async def _back_off(self, peer: Peer) -> None:
         peer.wake = trio.Event()
         exponent = min(peer.failures, 20) - 1
-        delay_s = min(BACKOFF_FIRST_S * 2**exponent, self._backoff_max_s) * (0.5 + self._environment.jitter() / 2)
+        longest_s = min(self._backoff_max_s, UNHEARD_BACKOFF_S) if peer.unheard else self._backoff_max_s
+        delay_s = min(BACKOFF_FIRST_S * 2**exponent, longest_s) * (0.5 + self._environment.jitter() / 2)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wake_when_connected, peer)
             with trio.move_on_after(delay_s):
@@ -245,8 +315,8 @@ class Peers:
         return link is not None and link.is_up
 
     def _note(self, peer: Peer, state: str, reason: str) -> None:
-        if state != "up" and self._has_link(peer):
-            return
+        if state != "up" and self._links.get(peer.centre) is not None:
+            return  # the peer has said hello, if not we: trying another way says nothing
         peer.state, peer.reason, peer.since_ms = state, reason, self._environment.monotonic_ms()
 
     # --- living on a stream -------------------------------------------------------------------
@@ -302,7 +372,7 @@ class Peers:
             self._log.info("peer_down", centre=centre, code="link_over", reason=why)
             lived_s = (self._environment.monotonic_ms() - peer.since_ms) / 1000
             peer.failures = 0 if lived_s >= STEADY_S else peer.failures
-            peer.hello = None
+            peer.hello, peer.spoke_ms = None, self._environment.monotonic_ms()
             self._note(peer, "connected" if self._transport.is_connected(centre) else "down", why)
 
     def _is_twin(self, link: Link, hello: Hello) -> bool:
@@ -324,7 +394,8 @@ class Peers:
         self._on_hello(hello)
         peer = self._peers.get(link.centre)
         if peer is not None:
-            peer.hello = hello
+            peer.hello, peer.unheard = hello, 0
+            peer.spoke_ms = self._environment.monotonic_ms()
             self._note(peer, "up", "")
             self._log.info("peer_up", centre=link.centre)
         self._returner.peer_up(link.centre)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from node.committer import Committer, Ticket
 from node.logs import Log, change_of_state
+from node.presigning import Presigner
 from protocol import acting, greeting, receiving, retention, sending, settling
 from protocol.directory_news import news_changes
 from protocol.errors import TrucError
@@ -89,6 +90,7 @@ class Pump:
         self.here: Final = here
         self._log: Final = log
         self.committer: Committer
+        self.presigner: Presigner | None = None
         self.send: Callable[[Send], None] = lambda _send: None
         self.pull: Callable[[BodyRequest], None] = lambda _request: None
         self.listeners: list[Callable[[Event], None]] = []
@@ -102,7 +104,8 @@ class Pump:
         Raises:
             TrucError: the input is refused; nothing was handed over.
         """
-        return self._hand_over(given, self._compute(given))
+        here = self._now()
+        return self._hand_over(given, here, self._compute(given, here))
 
     async def ask(self, given: Input) -> Any:
         """Compute a step and wait for its outcome.
@@ -119,11 +122,12 @@ class Pump:
         Raises:
             StoreError: `store_read_only`.
         """
+        here = self._now()
         try:
-            step = self._compute(given)
+            step = self._compute(given, here)
         except TrucError as error:
             step = Step(error=error)
-        return self._hand_over(given, step)
+        return self._hand_over(given, here, step)
 
     def let_out(self, step: Step) -> None:
         """The step's batch is durable: now it may be seen."""
@@ -136,15 +140,29 @@ class Pump:
         for listener in self.after_batch:
             listener(step)
 
-    def _hand_over(self, given: Input, step: Step) -> Ticket:
-        ticket = self.committer.hand_over(step)
+    def use_presigner(self, make: Callable[..., Presigner]) -> Presigner:
+        """Have what keys elsewhere must sign signed before it is handed over."""
+        self.presigner = make(compute=self._compute, deliver=self._deliver)
+        return self.presigner
+
+    def _now(self) -> Here:
+        here = self.here()
+        return here if self.presigner is None else self.presigner.pinned(here)
+
+    def _hand_over(self, given: Input, here: Here, step: Step) -> Ticket:
+        if self.presigner is not None and self.presigner.wants(step):
+            return self.presigner.take(given, here, step)
+        return self._deliver(given, step)
+
+    def _deliver(self, given: Input, step: Step, ticket: Ticket | None = None) -> Ticket:
+        ticket = self.committer.hand_over(step, ticket)
         if isinstance(given, Recorded):
             for listener in self.when_recorded:
                 listener()
         return ticket
 
-    def _compute(self, given: Input) -> Step:
-        return STEPS[type(given)](self.view, self.here(), given)
+    def _compute(self, given: Input, here: Here) -> Step:
+        return STEPS[type(given)](self.view, here, given)
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, StateChanged):

@@ -117,7 +117,7 @@ class Services:
 
         def audit(imported: Imported) -> Sequence[Any]:
             draft = Draft(self._pump.view, self._pump.here())
-            draft.audit(caller, "directory import", "", f"{len(imported.accepted)} accepted")
+            draft.audit(caller, "directory import", "", f"{len(imported.names)} accepted")
             return draft.step().changes
 
         return await self._door.take_file(file, more=audit)

@@ -56,6 +56,11 @@ Meet = Callable[[str, ByteStream], Awaitable[str]]
 admitted; what comes of it: empty if it is admitted now, else why not. Bounded in number and time."""
 
 
+Hear = Callable[[str, bytes], bool]
+"""Called with (centre, content) for every announcement that an admitted centre made and that was not heard
+before, whoever passed it on; whether it is worth passing on. Answers at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """Somebody who was turned away. `peer_id` is empty when the handshake did not get so far."""
@@ -125,4 +130,13 @@ class Transport(Protocol):
         Raises:
             NetworkError: `unreachable` (no connection), `stream_broken`, `protocol_unknown`.
         """
+        ...
+
+    def announcements(self, hear: Hear) -> None:
+        """Take part in announcements (`protocol/spec/announcement.md`) from the next `run` on."""
+        ...
+
+    def announce(self, content: bytes) -> None:
+        """Tell all who take part, at once; it may be lost, and nobody says so. Nothing happens for
+        a node that takes no part, or is not running."""
         ...

@@ -15,8 +15,8 @@ from protocol.catalogue_delivery import ROWS as _DELIVERY
 from protocol.catalogue_directory import ROWS as _RECONCILIATION
 from protocol.catalogue_entry import Entry
 from protocol.catalogue_entry import row as _row
-from protocol.catalogue_pki import ROWS as _PKI
 from protocol.catalogue_joining import ROWS as _JOINING
+from protocol.catalogue_pki import ROWS as _PKI
 from protocol.errors import TrucError
 
 Language = Literal["vi", "en"]

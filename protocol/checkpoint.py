@@ -72,7 +72,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """Two things of one registrar under one number, as wire bytes, the smaller digest first."""
+    """Two things of one registrar under one number, or two checkpoints after one, as wire bytes, the
+    smaller digest first."""
 
     first: Annotated[bytes, Meta(max_length=DIRECTORY_WIRE_BYTES_MAX), Key(1)]
     second: Annotated[bytes, Meta(max_length=DIRECTORY_WIRE_BYTES_MAX), Key(2)]
@@ -255,23 +256,33 @@ def check_fork(proof: Fork) -> ForkClaim:
 
     Raises:
         FormatError: as `Signed.from_wire` and `Format.decode`; `directory_format` (a thing
-            without a number), `format_field` (different places, the same thing, wrong order).
+            without a number), `format_field` (as `fork_place`; the same thing, wrong order).
     """
     first, second = (Signed.from_wire(wire, bytes_max=DIRECTORY_WIRE_BYTES_MAX) for wire in (proof.first, proof.second))
-    place = _place_of(first)
-    _require(place == _place_of(second), "second", "another place")
+    registrar, generation, number = fork_place(_numbered(first), _numbered(second))
     _require(first.digest < second.digest, "second", "the same thing, or before the first")
-    registrar, generation, number = place
     check_registrar(registrar)
     return ForkClaim(registrar=registrar, generation=generation, number=number, first=first, second=second)
 
 
-def _place_of(signed: Signed) -> tuple[str, int, int]:
+def fork_place(first: Any, second: Any) -> tuple[str, int, int]:
+    """Registrar, generation and number of the fork that two statements of numbered formats prove if they differ.
+
+    Raises:
+        FormatError: `format_field` (neither one number nor, of two checkpoints, one before both).
+    """
+    places = [(value.registrar, value.generation) for value in (first, second)]
+    both_marks = isinstance(first, Checkpoint) and isinstance(second, Checkpoint)
+    same = first.number == second.number or (both_marks and first.previous == second.previous)
+    _require(same and places[0] == places[1], "second", "another place")
+    return *places[0], min(first.number, second.number)
+
+
+def _numbered(signed: Signed) -> Any:
     form = NUMBERED.get(signed.format)
     if form is None:
         raise FormatError("directory_format", format=signed.format)
-    value = form.decode(signed.statement)
-    return value.registrar, value.generation, value.number
+    return form.decode(signed.statement)
 
 
 def fork_code(registrar: str, generation: int) -> str:

@@ -144,9 +144,7 @@ class Verdict:
     until_ms: int = 0
 
 
-def judge(
-    record: AgencyRecord | CentreRecord, keys: Iterable[bytes], anchors: Anchors, at_ms: int
-) -> Verdict:
+def judge(record: AgencyRecord | CentreRecord, keys: Iterable[bytes], anchors: Anchors, at_ms: int) -> Verdict:
     """What a record's credentials show about these keys (ids of those that count) at a moment (§2)."""
     about: dict[str, object] = {"record": record.code}
     try:

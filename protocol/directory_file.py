@@ -51,3 +51,22 @@ def read_file(file: bytes, *, bytes_max: int = DIRECTORY_FILE_BYTES_MAX) -> tupl
     if any(a >= b for a, b in pairwise(wires)):
         raise FormatError("format_field", field="things", reason="not in ascending order")
     return tuple(wires)
+
+
+def file_head(count: int) -> bytes:
+    """How a file with so many things begins; the things follow as `file_part`s in ascending order of wire bytes."""
+    assert 0 <= count < 2**32
+    empty = encode([FILE_FORMAT, []])
+    if count < 16:  # MessagePack: fixarray, array 16, array 32
+        return empty[:-1] + bytes([0x90 | count])
+    return empty[:-1] + (b"\xdc" + count.to_bytes(2, "big") if count < 65_536 else b"\xdd" + count.to_bytes(4, "big"))
+
+
+def file_part(wire: bytes) -> bytes:
+    """A thing as it stands in a file."""
+    return encode(wire)
+
+
+def part_size(wire_bytes: int) -> int:
+    """The bytes of `file_part` for a wire of this length: MessagePack's bin 8, bin 16, bin 32."""
+    return wire_bytes + (2 if wire_bytes < 256 else 3 if wire_bytes < 65_536 else 5)

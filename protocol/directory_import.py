@@ -9,7 +9,7 @@ long as something is accepted. What acceptance changes is `directory_changes.py`
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from protocol.checkpoint import CHECKPOINT, HEARTBEAT, Checkpoint, Heartbeat, check_checkpoint, read_heartbeat
@@ -23,7 +23,13 @@ from protocol.errors import FormatError, NotNow, TrucError, TrustError
 from protocol.heartbeats import AcceptedHeartbeat, heartbeat_changes, judge_heartbeat
 from protocol.limits import DIRECTORY_PASSES_MAX, JOINING_MS
 from protocol.record import Change, Put, Records
-from protocol.registrar_log import AcceptedCheckpoint, checkpoint_changes, fork_record, judge_checkpoint
+from protocol.registrar_log import (
+    AcceptedCheckpoint,
+    checkpoint_changes,
+    follower_of,
+    fork_record,
+    judge_checkpoint,
+)
 from protocol.signing import Signed, Verifier
 from protocol.staged import Staged
 from protocol.trust import judge
@@ -44,6 +50,13 @@ class Rejected:
     about: str
     digest: bytes
     error: TrucError
+    wire: bytes = field(default=b"", repr=False, compare=False)
+    """The thing, if further knowledge or another round may change the outcome."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether judging it again is useless."""
+        return not self.wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,22 @@ class Imported:
     """Waiting that was over, where things are taken in as of their dates."""
     pending: tuple[Accepted, ...] = ()
     """Those of `accepted` that wait for an endorsement, or for their day to end."""
+    first: tuple[str, ...] = ()
+    """Of a large heap, subject and code of the records that were believed and are not among `accepted`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Subject and code of every record that was believed."""
+        return (*(f"{item.subject.name.lower()} {item.code}".strip() for item in self.accepted), *self.first)
+
+
+@dataclass(slots=True, kw_only=True)
+class Patience:
+    """For a heap that is judged in parts: each part once, in order; what waits holds back later versions
+    of the same record, also in later parts. Without patience (the last rounds) nothing is held back."""
+
+    held: dict[tuple[str, str], NotNow] = field(default_factory=dict)
+    patient: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,22 +150,24 @@ class _Import:
             yield
         return sorted(waiting, key=lambda item: item.order)
 
-    def round(self, waiting: list[_Waiting], *, patient: bool) -> Generator[None, None, list[_Waiting]]:
+    def round(
+        self, waiting: list[_Waiting], *, patient: bool, held: dict[tuple[str, str], NotNow] | None = None
+    ) -> Generator[None, None, list[_Waiting]]:
         """Judge each once; return those that another round may decide otherwise.
 
         A patient round lets no version overtake an older one of the same record that still
         waits for knowledge: a first sight needs no endorsement, a second does.
         """
         left: list[_Waiting] = []
-        held: set[tuple[str, str]] = set()
+        held = {} if held is None else held
         for item in waiting:
             if patient and item.subject in held:
-                left.append(item)
+                left.append(item if item.error is not None else replace(item, error=held[item.subject]))
                 continue
             try:
                 self._take(item)
             except NotNow as error:
-                held.add(item.subject)
+                held[item.subject] = error
                 left.append(replace(item, error=error))
             except FormatError as error:
                 self._reject(item, error)
@@ -151,7 +182,7 @@ class _Import:
         """The result; whatever still waits is rejected with its last reason."""
         for item in left:
             assert item.error is not None
-            self._reject(item, item.error)
+            self._reject(item, item.error, final=False)
         if self.terms.as_of_ms is not None:
             self._live_until(self.terms.as_of_ms)
         return Imported(
@@ -235,20 +266,24 @@ class _Import:
         self._reject(item, error)
         return True
 
-    def _reject(self, item: _Waiting, error: TrucError) -> None:
-        self.rejected.append(Rejected(about=item.about, digest=item.signed.digest, error=error))
+    def _reject(self, item: _Waiting, error: TrucError, *, final: bool = True) -> None:
+        wire = b"" if final else item.signed.to_wire()
+        self.rejected.append(Rejected(about=item.about, digest=item.signed.digest, error=error, wire=wire))
 
     def _keep_fork(self, item: _Waiting, error: TrustError) -> None:
-        """The second thing under one number is kept as proof; it closes the generation to new things."""
+        """The second thing under one number, or after one checkpoint, is kept as proof; it closes the
+        generation to new things."""
         value = _READABLE[item.signed.format].decode(item.signed.statement)
         if error.code != "directory_fork" or isinstance(value, Root):
             return
         if self.view.fork(value.registrar, value.generation) is not None:
             return
         digest = self.view.numbered(value.registrar, value.generation, value.number)
+        if isinstance(value, Checkpoint) and digest is None:
+            digest = follower_of(value, self.view)
         first = self.view.thing(digest) if digest is not None else None
         assert first is not None, "what has a number is stored"
-        self.staged.stage([Put(fork_record(first, item.signed, value))])
+        self.staged.stage([Put(fork_record(first, item.signed))])
 
 
 def import_things(
@@ -282,13 +317,18 @@ def import_steps(
     now_ms: int,
     cache: RecordCache,
     terms: Terms | None = None,
+    patience: Patience | None = None,
 ) -> Generator[None, None, Imported]:
     """As `import_things`, with a pause after each thing, about a third of a millisecond of work.
 
     Whoever pauses sees to it that nothing of the directory is changed in `records` meanwhile.
+    `patience`: these things are a part of a heap, and judged once.
     """
     run = _Import(records, cache, anchor, verifier, now_ms, terms if terms is not None else Terms())
     left = yield from run.read(wires)
+    if patience is not None:
+        left = yield from run.round(left, patient=patience.patient, held=patience.held)
+        return run.finish(left)
     for patient in (True, False):
         for _ in range(DIRECTORY_PASSES_MAX):
             before = run.progress()

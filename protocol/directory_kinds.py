@@ -1,4 +1,4 @@
-"""How the directory lies in the store: record kinds 100 to 109. Spec: `spec/directory.md` §6.
+"""How the directory lies in the store: record kinds 100 to 109, and 112. Spec: `spec/directory.md` §6.
 
 Signed things are kept by digest and never deleted, so that whatever was judged by a version
 can name it for ever. Everything else here is an index that can be rebuilt from the things.
@@ -166,3 +166,15 @@ class DirectoryDue:
     due_ms: Annotated[TimeMs, Key(1)]
     subject: Annotated[SubjectNumber, Key(2)]
     code: Annotated[Text, Key(3)]
+
+
+@kind(112, "registrar", "generation", "previous")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryFollower:
+    """The checkpoint that names this one as the one before it; zeros stand before the first. A second
+    one proves a fork."""
+
+    registrar: Annotated[Text, Key(1)]
+    generation: Annotated[Count, Key(2)]
+    previous: Annotated[Digest, Key(3)]
+    digest: Annotated[Digest, Key(4)]

@@ -71,9 +71,7 @@ def head_of(records: Records) -> DirectoryNewsHead:
     return records.get(DirectoryNewsHead) or EMPTY_HEAD
 
 
-def news_changes(
-    changes: Sequence[Any], records: Records, now_ms: int, *, clock_trusted: bool
-) -> tuple[Change, ...]:
+def news_changes(changes: Sequence[Any], records: Records, now_ms: int, *, clock_trusted: bool) -> tuple[Change, ...]:
     """What to commit with these changes, so that they can be followed; nothing for others."""
     items = [NewsItem(subject=subject, code=code) for subject, code in dict.fromkeys(_told(changes))]
     if not items:

@@ -8,7 +8,7 @@ Whatever is not as plain as that is left to it: `read_plain` and `PlainCourt.tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final, NamedTuple
 
 from protocol.court import Court
@@ -74,6 +74,7 @@ class Plain(NamedTuple):
     """The agency's host, or the centre's peer id."""
     aliases: tuple[str, ...]
     closed: bool
+    delegates: bool
     proofs: tuple[Proof, ...]
 
     @property
@@ -140,6 +141,7 @@ def _plain(signed: Signed, record: Numbered) -> Plain:
         place=record.peer_id if isinstance(record, CentreRecord) else record.host,
         aliases=() if isinstance(record, CentreRecord) else record.aliases,
         closed=record.state is RecordState.CLOSED,
+        delegates=isinstance(record, AgencyRecord) and bool(record.delegation.keys),
         proofs=tuple(_proofs(signed)),
     )
 
@@ -187,20 +189,24 @@ class PlainCourt:
         self._registrars: dict[tuple[str, int], Registrar | None] = {}
         self._forked: dict[tuple[str, int], bool] = {}
         self._good: set[Proof] = set()
+        self._taken: set[tuple[Any, ...]] = set()
 
     def is_known(self, plain: Plain) -> bool:
-        """Whether it was taken before."""
-        return self._view.numbered(plain.registrar, plain.generation, plain.number) == plain.digest
+        """Whether it was taken before, and no further signature on it could matter."""
+        taken = self._view.numbered(plain.registrar, plain.generation, plain.number) == plain.digest
+        return taken and self._view.pending(plain.subject, plain.code) is None
 
-    def unproved(self, plains: Iterable[Plain]) -> list[tuple[str, Registrar, Proof]]:
-        """The signatures that `take` would verify, each once, as far as their registrars are known by now."""
+    def unproved(self, plains: Iterable[Plain]) -> Generator[None, None, list[tuple[str, Registrar, Proof]]]:
+        """The signatures that `take` would verify, each once, as far as their registrars are known by now.
+        Pauses after each thing."""
         found: dict[Proof, tuple[str, Registrar, Proof]] = {}
         for plain in plains:
             by = self._registrar(plain.registrar, plain.created_ms)
-            for proof in plain.proofs if by is not None else ():
-                assert by is not None
-                if proof not in self._good and proof.key_id in by.keys.keys:
-                    found[proof] = (plain.format, by, proof)
+            if by is not None:
+                for proof in plain.proofs:
+                    if proof not in self._good and proof.key_id in by.keys.keys:
+                        found[proof] = (plain.format, by, proof)
+            yield
         return list(found.values())
 
     def verify(self, wanted: Iterable[tuple[str, Registrar, Proof]]) -> list[Proof]:
@@ -218,14 +224,23 @@ class PlainCourt:
         by = self._registrar(plain.registrar, plain.created_ms)
         if by is None or plain.generation != by.generation or not self._covers(by, plain):
             return None
-        if self._view.numbered(plain.registrar, plain.generation, plain.number) is not None:
+        if not self._is_first(plain) or self._is_forked(plain.registrar, plain.generation):
             return None
-        if self._view.history(plain.subject, plain.code) is not None:
+        if not self._is_signed(plain, by):
             return None
-        if not self._is_signed(plain, by) or self._is_forked(plain.registrar, plain.generation):
-            return None
-        self._forget(plain.code)
+        self._taken.add((plain.is_centre, plain.code))
+        self._taken.add((plain.registrar, plain.generation, plain.number))
+        if plain.delegates:
+            self._forget(plain.code)
         return self._indexes(plain)
+
+    def _is_first(self, plain: Plain) -> bool:
+        """Of its number and of its record; what was taken a moment ago cannot be read yet."""
+        number = (plain.registrar, plain.generation, plain.number)
+        if (plain.is_centre, plain.code) in self._taken or number in self._taken:
+            return False
+        unused = self._view.numbered(*number) is None
+        return unused and self._view.history(plain.subject, plain.code) is None
 
     def _registrar(self, name: str, at_ms: int) -> Registrar | None:
         if (name, at_ms) not in self._registrars:
@@ -237,7 +252,7 @@ class PlainCourt:
         return self._registrars[(name, at_ms)]
 
     def _forget(self, code: str) -> None:
-        """A code that has a record now may be a registrar."""
+        """A code whose record delegates is a registrar from now on; whoever asks sees to it that it can be read."""
         for key in [key for key, found in self._registrars.items() if found is None and key[0] == code]:
             del self._registrars[key]
 
@@ -272,5 +287,3 @@ class PlainCourt:
         if self._own_centre is None or plain.place == self._own_centre:
             rows.append(Put(DirectoryHosting(centre=plain.place, code=plain.code)))
         return rows
-
-

@@ -16,6 +16,7 @@ from protocol.agency_code import parse_agency_code
 from protocol.directory import FORMATS, AgencyRecord, CentreRecord, KeyEntry, Lock, NodeRecord, RecordState, Root
 from protocol.directory_kinds import (
     DirectoryAlias,
+    DirectoryFollower,
     DirectoryFork,
     DirectoryHistory,
     DirectoryHosting,
@@ -26,11 +27,12 @@ from protocol.directory_kinds import (
     Subject,
     VersionRef,
 )
+from protocol.encoding import recall
 from protocol.entitlement import Known, Purpose, keys_of, listed_keys, revoked_ids, state_of
 from protocol.errors import FormatError, RequestError, StoreError
 from protocol.limits import CLOCK_SKEW_MS, DIRECTORY_WIRE_BYTES_MAX
 from protocol.record import Records
-from protocol.signing import PublicKey, Signed
+from protocol.signing import PublicKey, Signed, thing_digest
 from protocol.step import Party
 
 WIRE_BYTES_MAX: Final = DIRECTORY_WIRE_BYTES_MAX
@@ -59,13 +61,30 @@ class RecordCache:
         if digest in self._values:
             self._values.move_to_end(digest)
             return self._values[digest]
-        signed = stored_thing(records, digest)
-        if signed is None or signed.format not in FORMATS:
-            raise StoreError("directory_damaged", what=digest.hex()[:16])
-        value = self._values[digest] = FORMATS[signed.format].decode(signed.statement)
+        value = self._values[digest] = _stored_value(records, digest)
         if len(self._values) > self._max:
             self._values.popitem(last=False)
         return value
+
+
+def _stored_value(records: Records, digest: bytes) -> Any:
+    """The statement of the thing under this digest. It was read strictly when it came, and the digest says that it is
+    the same; so its only way of being written is not tested again, which is two thirds of the time.
+
+    Raises:
+        StoreError: `directory_damaged`, `record_damaged`.
+    """
+    found = records.get(DirectoryThing, digest)
+    damaged = StoreError("directory_damaged", what=digest.hex()[:16])
+    if found is None:
+        raise damaged
+    try:
+        name, statement, _ = recall(found.wire)
+        if thing_digest(name, statement) != digest:
+            raise damaged
+        return FORMATS[name].recall(statement)
+    except (FormatError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise damaged from error
 
 
 def stored_thing(records: Records, digest: bytes) -> Signed | None:
@@ -147,6 +166,11 @@ class DirectoryView:
     def numbered(self, registrar: str, generation: int, number: int) -> bytes | None:
         """The digest of what this registrar signed under this number."""
         found = self.records.get(DirectoryNumber, registrar, generation, number)
+        return None if found is None else found.digest
+
+    def follower(self, registrar: str, generation: int, previous: bytes) -> bytes | None:
+        """The digest of the checkpoint that names this one, or none (zeros), as the one before it."""
+        found = self.records.get(DirectoryFollower, registrar, generation, previous)
         return None if found is None else found.digest
 
     def fork(self, registrar: str, generation: int) -> DirectoryFork | None:

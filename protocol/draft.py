@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from protocol.errors import NotNow
 from protocol.record import KINDS, Delete, KeyPart, Put, PutBody
 from protocol.records import Audit, BodyUse, Counter, Deadline, Due, Happening, Journal, Pair
 from protocol.step import Caller, Change, Event, Here, Send, Step, ToSign, View
@@ -50,7 +51,13 @@ class Draft:
 
     def sign(self, format_name: str, statement: bytes, agency: str = "", *, before: bytes = b"") -> None:
         """Have a statement signed and stored as a thing, by the agency's own key or the centre's;
-        `before` is the thing's wire if it was signed before."""
+        `before` is the thing's wire if it was signed before.
+
+        Raises:
+            NotNow: `signer_away`.
+        """
+        if agency in self.here.signers_away:
+            raise NotNow("signer_away", agency=agency or self.here.centre)
         self._others.append(ToSign(format=format_name, statement=statement, agency=agency, before=before))
 
     def put_body(self, body: Put | PutBody) -> None:

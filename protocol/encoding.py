@@ -94,6 +94,18 @@ def glance(data: bytes, *, bytes_max: int) -> Any:
     return _unpack(data, bytes_max)[0]
 
 
+def recall(data: bytes) -> Any:
+    """Read a value that was read by `decode` before, and of which it is known that it is the same.
+
+    Raises:
+        FormatError: `format_malformed`.
+    """
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise FormatError("format_malformed", reason=type(error).__name__) from error
+
+
 def _unpack(data: bytes, bytes_max: int) -> tuple[Any, bool]:
     """The value, and whether there is any map in it."""
     if len(data) > bytes_max:
@@ -297,11 +309,7 @@ class Format(Generic[T]):
         Raises:
             FormatError: `format_malformed`, `format_field`, `format_newer`.
         """
-        try:
-            wire = msgpack.unpackb(data, raw=False, strict_map_key=False)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise FormatError("format_malformed", reason=type(error).__name__) from error
-        return self._typed(wire)
+        return self._typed(recall(data))
 
     def _parse(self, data: bytes) -> T:
         return self._typed(_unpack(data, self.bytes_max)[0])

@@ -86,6 +86,10 @@ class Lookup(Protocol):
         """The digest of what this registrar signed under this number."""
         ...
 
+    def follower(self, registrar: str, generation: int, previous: bytes) -> bytes | None:
+        """The digest of the checkpoint that names this one, or none (zeros), as the one before it."""
+        ...
+
     def fork(self, registrar: str, generation: int) -> DirectoryFork | None:
         """The proof that the registrar signed two things under one number of this generation."""
         ...

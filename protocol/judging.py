@@ -120,6 +120,8 @@ def open_offer(view: View, here: Here, reading: Reading) -> Opened:
     issuer = issuer_of(view, reading)
     if issuer.state == "locked":  # no new documents, whatever time they claim to be from
         raise NotNow("held")
+    if here.pki_missing(issuer.code):
+        raise NotNow("pki_required")
     envelope = _envelope(view, here, reading, issuer)
     judged_by = tuple(sorted({*issuer.records, *recipient.records}))
     _check_limits(here, reading, envelope, judged_by)
@@ -140,6 +142,8 @@ def _recipient(view: View, here: Here, reading: Reading) -> Party:
         raise NotNow("held")
     if here.signing_keys.get("") not in party.centre_signers:
         raise NotNow("record_stale")  # nobody would believe our receipt
+    if "" in here.signers_away:
+        raise NotNow("signer_away")  # the receipt is the acceptance, and a refusal is signed as well
     return party
 
 

@@ -118,6 +118,12 @@ CRL_BYTES_MAX: Final = 16 * MIB
 PKI_FILES_MAX: Final = 64
 """Files of anchors, intermediates or lists."""
 
+# --- signing by another process (spec/signer.md) ----------------------------------------------
+SIGNER_FRAME_BYTES_MAX: Final = 4 * KIB
+"""Sixteen keys in a hello need 1 KiB."""
+SIGNER_TEXT_BYTES_MAX: Final = 512
+"""Format name, algorithm, key id and root: about 120 bytes."""
+
 # --- reconciliation (spec/reconcile.md) -------------------------------------------------------
 RECONCILE_QUESTION_BYTES_MAX: Final = 64 * KIB
 """One question or introduction, frame type included; 1,000 digests need 34 KiB."""
@@ -125,10 +131,14 @@ RECONCILE_FRAME_BYTES_MAX: Final = 288 * KIB
 """One answer, frame type included: a fork proof with two of the largest things, alone in its frame."""
 RECONCILE_FILL_BYTES: Final = 64 * KIB
 """To which answers are filled: about 90 records, a millisecond of reading; what is larger goes alone."""
+RECONCILE_HEAP_BYTES: Final = 2 * MIB
+"""Things of one log that are judged together: about 2,800 records, so that workers can read them ahead."""
 RECONCILE_LOGS_MAX: Final = 16_384
 """Registrars with a log of their own; four levels of delegation in 95 bodies stay far below."""
 RECONCILE_LOGS_FRAME: Final = 256
 """Heads in one frame: a millisecond of encoding."""
+RECONCILE_LOGS_SLICE: Final = 32
+"""Logs that are looked at between two pauses: whether anything of one could be believed costs some reads."""
 RECONCILE_PREFIXES_MAX: Final = 256
 """Prefixes in one question about a tree."""
 RECONCILE_NODES_FRAME: Final = 16
@@ -226,6 +236,8 @@ KNOWN_MS: Final = 30 * DAY_MS
 """Up to this age of a log everything known flows without a warning (GOALS D4)."""
 RECONCILE_ANSWER_MS: Final = 10 * SECOND_MS
 """From a question to the first frame of its answer, and from frame to frame."""
+RECONCILE_SESSION_MS: Final = 10 * MINUTE_MS
+"""One session of asking; a nation's directory takes less than one minute, and what is left waits for the next."""
 RECONCILE_STALL_MS: Final = 60 * SECOND_MS
 """An answering stream on which nothing is asked or taken for so long is closed."""
 ANNOUNCED_AGE_MAX_MS: Final = 10 * MINUTE_MS

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
@@ -49,7 +50,9 @@ _UNREADABLE: Final = (
 )
 """What the library raises for bytes that are no certificate or list, at once or when a field is asked for."""
 
-_CRL_UNDERSTOOD: Final = (x509.IssuingDistributionPoint, x509.AuthorityKeyIdentifier, x509.CRLNumber)
+_CRL_UNDERSTOOD: Final = frozenset(
+    {x509.IssuingDistributionPoint.oid, x509.AuthorityKeyIdentifier.oid, x509.CRLNumber.oid}
+)
 
 
 # --- certificates -----------------------------------------------------------------------------
@@ -273,9 +276,9 @@ def _scope(read: x509.CertificateRevocationList) -> x509.IssuingDistributionPoin
     """What the list says it is about. Raises: ValueError: more than is understood here."""
     scope: x509.IssuingDistributionPoint | None = None
     for extension in read.extensions:
-        if isinstance(extension.value, x509.DeltaCRLIndicator):
+        if extension.oid == x509.DeltaCRLIndicator.oid:
             raise ValueError("delta list")
-        if extension.critical and not isinstance(extension.value, _CRL_UNDERSTOOD):
+        if extension.critical and extension.oid not in _CRL_UNDERSTOOD:
             raise ValueError(f"critical extension {extension.oid.dotted_string}")
         if isinstance(extension.value, x509.IssuingDistributionPoint):
             scope = extension.value
@@ -334,7 +337,7 @@ class Anchors:
             TrustError: `certificate_revoked`.
             NotNow: `crl_missing`, `crl_expired`.
         """
-        pairs = [(item, issuer, self._lists(item, issuer)) for item, issuer in zip(path, path[1:], strict=False)]
+        pairs = [(item, issuer, self._lists(item, issuer)) for item, issuer in pairwise(path)]
         for certificate, _, lists in pairs:
             _check_entries(certificate, lists, at_ms)
         for _, issuer, lists in pairs:

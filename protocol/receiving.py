@@ -78,6 +78,8 @@ RETRY_OF: Final = {
     "issuer_unknown": AGAIN_SOON_MS,
     "moved": AGAIN_SOON_MS,
     "sign_again": AGAIN_SOON_MS,
+    "signer_away": 30_000,
+    "pki_required": AGAIN_LATE_MS,
 }
 """Earliest retry of each *not now*, in milliseconds; codes that are not here blame the peer and wait an hour."""
 

@@ -24,8 +24,10 @@ from protocol.limits import (
     RECONCILE_COPIES_MAX,
     RECONCILE_FETCH_MAX,
     RECONCILE_FRAME_BYTES_MAX,
+    RECONCILE_HEAP_BYTES,
     RECONCILE_JUNK_MAX,
     RECONCILE_LOGS_MAX,
+    RECONCILE_LOGS_SLICE,
     RECONCILE_PREFIXES_MAX,
     RECONCILE_QUESTIONS_MAX,
     RECONCILE_THINGS_MAX,
@@ -112,7 +114,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """Judge these, keep what is believed, then call `judged`; until then give no more bytes."""
+    """Judge these, keep what is believed, then call `judged`; until then give no more bytes. None at all: a
+    time to let others run."""
 
     wires: tuple[bytes, ...]
 
@@ -250,8 +253,10 @@ class Asker:
     def _session(self) -> _Steps[None]:
         theirs = yield from self._heads()
         yield from self._roots(theirs)
-        for head in differing(self._known.heads(), theirs):
+        for count, head in enumerate(differing(self._known.heads(), theirs), 1):
             yield from self._log(head)
+            if count % RECONCILE_LOGS_SLICE == 0:
+                yield Things(())
         yield from self._fetch(self._known.wanted()[:RECONCILE_FETCH_MAX], promised=False)
         alone = yield from self._descend("", 0, theirs.loose)
         yield from self._copies(alone)
@@ -314,24 +319,38 @@ class Asker:
         """Ask for this range once; where to go on is returned."""
         yield self._ask(LogAsked(registrar=head.registrar, generation=head.generation, first=first, last=last))
         expected, errors = first, 0
+        wires: list[bytes] = []
         for _ in range(RECONCILE_ANSWER_FRAMES_MAX):
             part = yield from self._next(LogGiven)
-            for number, _wire in part.rows:
-                if not expected <= number <= last:
-                    raise NetworkError("peer_contradicts", what=head.registrar)
-                if number > expected:
-                    raise NetworkError("peer_withholds", what=head.registrar, said=head.number, given=expected - 1)
-                expected += 1
-            errors += yield from self._judge([wire for _, wire in part.rows])
+            fault = self._fault_in([number for number, _ in part.rows], head, expected, last)
+            if fault is None:
+                expected += len(part.rows)
+                wires += [wire for _, wire in part.rows]
+            if not part.more or fault is not None or sum(map(len, wires)) >= RECONCILE_HEAP_BYTES:
+                errors += yield from self._judge(wires)
+                wires = []
+            if fault is not None:
+                raise fault
             if not part.more:
                 break
         else:
+            yield from self._judge(wires)
             raise NetworkError("peer_endless", what=head.registrar, limit=RECONCILE_ANSWER_FRAMES_MAX)
         if expected == first:
             raise NetworkError("peer_withholds", what=head.registrar, said=head.number, given=first - 1)
         if not errors and self._known.takes(head.registrar, head.generation):
             self._check_known(head, first, expected - 1)
         return expected
+
+    def _fault_in(self, numbers: Sequence[int], head: LogHead, expected: int, last: int) -> NetworkError | None:
+        """What is wrong with the numbers of one frame, which must go on from `expected` without a gap."""
+        for number in numbers:
+            if not expected <= number <= last:
+                return NetworkError("peer_contradicts", what=head.registrar)
+            if number > expected:
+                return NetworkError("peer_withholds", what=head.registrar, said=head.number, given=expected - 1)
+            expected += 1
+        return None
 
     def _check_known(self, head: LogHead, first: int, last: int) -> None:
         """All of it was believed, so what is not known now was given under a false number."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from protocol.errors import NetworkError
-from protocol.limits import RECONCILE_PREFIXES_MAX, RECONCILE_RESTARTS_MAX
+from protocol.limits import RECONCILE_NODES_FRAME, RECONCILE_RESTARTS_MAX
 from protocol.prefix_tree import EMPTY, KEY_BITS, ROOT_PREFIX, Node, Prefix, PrefixTree
+
+ASKED_AT_ONCE = 2 * RECONCILE_NODES_FRAME
+"""Prefixes in one question of ours: comparing each with our own tree hashes a bucket."""
 
 
 class Descent:
@@ -38,7 +41,7 @@ class Descent:
     def ask(self, own: PrefixTree) -> list[Prefix]:
         """The prefixes of the next question; none when what was pending has become equal."""
         asked: list[tuple[Prefix, bytes]] = []
-        while self._pending and len(asked) < RECONCILE_PREFIXES_MAX:
+        while self._pending and len(asked) < ASKED_AT_ONCE:
             prefix, said = self._pending.pop()
             if said == EMPTY:
                 self._alone(prefix, own)

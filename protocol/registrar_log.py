@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from protocol.checkpoint import NUMBERED
+from protocol.checkpoint import NUMBERED, fork_place
 from protocol.court import Court, not_from_the_future
-from protocol.directory_kinds import DirectoryFork, DirectoryNumber, DirectoryThing
-from protocol.entitlement import registrar
+from protocol.directory_kinds import DirectoryFollower, DirectoryFork, DirectoryNumber, DirectoryThing
+from protocol.entitlement import Lookup, registrar
 from protocol.errors import FormatError, TrustError
 from protocol.record import Change, Put
 from protocol.registration import check_number, registrar_signers
@@ -62,18 +62,25 @@ def judge_checkpoint(
     """Decide about a well-formed checkpoint. `previous`: the one that it names, if it is known here.
 
     Raises:
-        NotNow, TrustError: as `registration.registered` (but `directory_not_entitled`), and
-            `directory_order` (it does not follow the one that it names).
+        NotNow, TrustError: as `registration.registered` (but `directory_not_entitled`; `directory_fork`
+            also for a second one after the same), and `directory_order` (it does not follow the one that it names).
     """
     if court.lookup.was_accepted(signed.digest):
         return AcceptedCheckpoint(value=value, signed=signed, already=True)
     not_from_the_future(value.created_ms, court)
     by = registrar(court.lookup, value.registrar, value.created_ms)
     signers = registrar_signers(signed, by, value.created_ms, court)
+    if follower_of(value, court.lookup) not in {None, signed.digest}:
+        raise TrustError("directory_fork", registrar=value.registrar, code="")
     check_number(signed, by, value.generation, value.number, court, about="")
     if previous is not None and not _follows(previous, value):
         raise TrustError("directory_order", registrar=value.registrar, code="")
     return AcceptedCheckpoint(value=value, signed=signed, signers=signers)
+
+
+def follower_of(value: CheckpointLike, lookup: Lookup) -> bytes | None:
+    """The digest of the checkpoint that is known to name the same one before it."""
+    return lookup.follower(value.registrar, value.generation, value.previous)
 
 
 def _follows(earlier: Logged, later: Logged) -> bool:
@@ -88,27 +95,31 @@ def checkpoint_changes(accepted: AcceptedCheckpoint, now_ms: int) -> list[Change
     number = DirectoryNumber(
         registrar=value.registrar, generation=value.generation, number=value.number, digest=digest
     )
-    return [Put(DirectoryThing(digest=digest, wire=accepted.signed.to_wire(), accepted_ms=now_ms)), Put(number)]
+    follower = DirectoryFollower(
+        registrar=value.registrar, generation=value.generation, previous=value.previous, digest=digest
+    )
+    thing = DirectoryThing(digest=digest, wire=accepted.signed.to_wire(), accepted_ms=now_ms)
+    return [Put(thing), Put(number), Put(follower)]
 
 
 # --- forks ----------------------------------------------------------------------------------
 
 
 def judge_fork(first: Signed, second: Signed, court: Court) -> DirectoryFork:
-    """What to store of two things that prove a fork: the proof that is stored already, if one is.
+    """What to store of two things that prove a fork; the proof that is stored already, if one is.
 
     Whichever of the two was known before, or none, both are verified.
 
     Raises:
-        FormatError: `directory_format` (a thing without a number), `format_field` (not two things
-            under one number), or a statement cannot be read.
+        FormatError: `directory_format` (a thing without a number), `format_field` (the same thing, and
+            as `checkpoint.fork_place`), or a statement cannot be read.
         NotNow, TrustError: as `entitlement.registrar` and `registrar_signers`; `directory_generation`
             (the parent has not opened it: nobody may say there what nobody may say yet).
     """
     values = [_logged(signed) for signed in (first, second)]
-    places = {(value.registrar, value.generation, value.number) for value in values}
-    if len(places) > 1 or first.digest == second.digest:
-        raise FormatError("format_field", field="second", reason="not two things under one number")
+    fork_place(*values)
+    if first.digest == second.digest:
+        raise FormatError("format_field", field="second", reason="the same thing")
     for signed, value in zip((first, second), values, strict=True):
         by = registrar(court.lookup, value.registrar, value.created_ms)
         registrar_signers(signed, by, value.created_ms, court)
@@ -117,7 +128,7 @@ def judge_fork(first: Signed, second: Signed, court: Court) -> DirectoryFork:
                 "directory_generation", found=value.generation, open=by.generation, registrar=by.name, code=""
             )
     known = court.lookup.fork(values[0].registrar, values[0].generation)
-    return known if known is not None else fork_record(first, second, values[0])
+    return known if known is not None else fork_record(first, second)
 
 
 def _logged(signed: Signed) -> Logged:
@@ -128,13 +139,14 @@ def _logged(signed: Signed) -> Logged:
     return value
 
 
-def fork_record(one: Signed, other: Signed, place: Logged) -> DirectoryFork:
-    """The proof made of two things under one number, the same whichever was known first."""
+def fork_record(one: Signed, other: Signed) -> DirectoryFork:
+    """The proof made of two things that cannot both be, the same whichever was known first."""
     first, second = sorted((one, other), key=lambda signed: signed.digest)
+    registrar, generation, number = fork_place(_logged(one), _logged(other))
     return DirectoryFork(
-        registrar=place.registrar,
-        generation=place.generation,
-        number=place.number,
+        registrar=registrar,
+        generation=generation,
+        number=number,
         first=first.digest,
         second=second.to_wire(),
         first_wire=first.to_wire(),

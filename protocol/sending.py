@@ -138,6 +138,8 @@ def _check_parties(view: View, here: Here, submitted: Submitted) -> dict[str, Pa
             findings.append(RequestError("recipient_closed", field=field, agency=code, successors=successors))
         elif party.state == "locked":
             findings.append(RequestError("recipient_locked", field=field, agency=code))
+        elif reason := here.pki_missing(code):
+            findings.append(RequestError("recipient_pki", field=field, agency=code, reason=reason))
         else:
             parties[code] = party
     if findings:

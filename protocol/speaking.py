@@ -65,7 +65,7 @@ def sign_again(
     """Have stored things signed by the key that speaks for an agency now, and that this node holds.
 
     Returns whether anything is signed: not when the key of now has signed already, nor when this node
-    holds no key that the directory lists; then only time or a person can help.
+    holds no key that the directory lists, or its signer is away; then only time or a person can help.
     """
     here = draft.here
     party = draft.view.directory.party(agency, at_ms=here.now_ms, epoch=epoch)
@@ -73,7 +73,7 @@ def sign_again(
         return False
     signer = agency if party.own_keys and purpose is Purpose.AGENCY else ""
     key_id = here.signing_keys.get(signer)
-    if key_id is None or key_id not in keys_of_party(party, purpose):
+    if key_id is None or key_id not in keys_of_party(party, purpose) or signer in here.signers_away:
         return False
     signed_any = False
     for digest in digests:

@@ -73,6 +73,11 @@ class View:
     directory: Directory
 
 
+def nothing_missing(_agency: str) -> str:
+    """The answer where nobody demands certificates."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
     """This node at this moment. Time and entropy are parameters, never fetched."""
@@ -92,6 +97,10 @@ class Here:
     settings: Settings
     disk_low: bool = False
     """Less space is free than the operator wants kept: nothing new is taken in."""
+    pki_missing: Callable[[str], str] = nothing_missing
+    """By agency code: why its certificate does not do, where the operator demands a valid one; else empty."""
+    signers_away: frozenset[str] = frozenset()
+    """Of `signing_keys`, those that cannot be used at present: the signer process that holds them is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

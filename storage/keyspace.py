@@ -29,6 +29,9 @@ _STRING: Final = -1
 _INTEGER: Final = -2
 
 
+_LAYOUTS: Final[dict[type, tuple[bytes, tuple[int, ...]]]] = {}
+
+
 def store_key(name: str) -> bytes:
     """The key of a value of the store itself; `name` is a constant of the source."""
     return STORE_KIND + name.encode()
@@ -47,13 +50,14 @@ def key(record: type, *parts: KeyPart) -> bytes:
 
 def full_key(record: type, parts: Sequence[KeyPart]) -> bytes:
     """The key of one record; every key field must be given."""
-    assert len(parts) == len(_layout(record)[1]), f"{record.__name__}: {len(parts)} parts make no key"
-    return key(record, *parts)
+    first, shapes = _LAYOUTS.get(record) or _layout(record)
+    assert len(parts) == len(shapes), f"{record.__name__}: {len(parts)} parts make no key"
+    return first + b"".join(map(_part, parts, shapes))
 
 
 def key_of(record: Any) -> bytes:
     """The key under which a record lies."""
-    return key(type(record), *KINDS[type(record)].key_of(record))
+    return full_key(type(record), KINDS[type(record)].key_of(record))
 
 
 def key_range(record: type, prefix: Sequence[KeyPart], after: Sequence[KeyPart] = ()) -> tuple[bytes, bytes]:
@@ -133,9 +137,6 @@ def _part(part: KeyPart, shape: int) -> bytes:
     assert isinstance(part, bytes)
     assert len(part) == shape
     return part
-
-
-_LAYOUTS: Final[dict[type, tuple[bytes, tuple[int, ...]]]] = {}
 
 
 def _layout(record: type) -> tuple[bytes, tuple[int, ...]]:

@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 
 from protocol.encoding import lp
 
-UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "Not changed since the answer with this ETag."}}
+UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "Not changed since the answer with this ETag."},
+}
 """For the `responses` of a route."""
 
 
@@ -30,10 +32,11 @@ def unchanged(tag: str) -> Response:
     return Response(status_code=304, headers={"ETag": tag})
 
 
-def tagged(request: Request, answer: Any) -> Response:
-    """An answer with the tag of its own bytes; 304 where the client has them."""
+def tagged(request: Request, answer: Any, steady: Any = None) -> Response:
+    """An answer with the tag of its own bytes; 304 where the client has them. `steady`: the answer without what
+    changes with time alone."""
     made = JSONResponse(answer)
-    tag = tag_of(bytes(made.body))
+    tag = tag_of(bytes(made.body if steady is None else JSONResponse(steady).body))
     if is_known(request, tag):
         return unchanged(tag)
     made.headers["ETag"] = tag

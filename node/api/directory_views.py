@@ -6,12 +6,12 @@ nobody is shown what it says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
 
 from typing_extensions import TypedDict
 
+from node.api.pki_view import PkiView
 from node.api.problems import problem
 from node.api.state import LogView
 from node.api.views import maybe_moment, moment, names_view
@@ -103,6 +103,7 @@ class AgencyDetail(AgencyView, VersionOf):
     locked_by_itself: bool
     delegation: DelegationView | None
     tier: str
+    pki: PkiView
 
 
 class CentreDetail(CentreView, VersionOf):
@@ -110,7 +111,7 @@ class CentreDetail(CentreView, VersionOf):
 
     sealing: list[KeyView]
     addresses: list[str]
-    agencies_hosted_here: int | None
+    pki: PkiView
 
 
 class AgencyPage(TypedDict):
@@ -335,12 +336,10 @@ def change_view(change: Change) -> ChangeView:
 def imported_view(imported: Imported) -> ImportedView:
     """What came of a directory file."""
     return {
-        "accepted": [f"{item.subject.name.lower()} {item.code}".strip() for item in imported.accepted],
+        "accepted": list(imported.names),
         "already": imported.already,
         "rejected": [
             {"about": item.about, "digest": item.digest.hex(), "problem": problem(item.error)}
             for item in imported.rejected
         ],
     }
-
-

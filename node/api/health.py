@@ -68,6 +68,7 @@ def reasons_of(here: Context) -> list[TrucError]:
         reasons.append(ConfigurationError("not_joined"))
     elif not node.access.hosted():
         reasons.append(ConfigurationError("nothing_hosted"))
+    reasons += [trouble for agency, trouble in signer_troubles(here).items() if not agency]
     if node.room.freshness.stops and (old := node.room.freshness.trouble()) is not None:
         reasons.append(old)
     try:
@@ -85,7 +86,14 @@ def warnings_of(here: Context) -> list[TrucError]:
     freshness = here.node.room.freshness
     if not freshness.stops and (old := freshness.trouble()) is not None:
         warnings.append(old)
-    return warnings
+    warnings += [trouble for agency, trouble in signer_troubles(here).items() if agency]
+    return [*warnings, *here.node.pki.problems]
+
+
+def signer_troubles(here: Context) -> dict[str, TrucError]:
+    """Whose signer cannot be asked: the centre's (under "") stops all that arrives, an agency's only what it sends."""
+    presigner = here.node.presigner
+    return {} if presigner is None else presigner.troubles()
 
 
 @router.get("/metrics", response_class=Response, responses=answers({200: None}, 404), operation_id="metrics")

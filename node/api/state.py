@@ -127,7 +127,8 @@ class PeerView(TypedDict):
 
 
 class RefusedView(TypedDict):
-    """Somebody who knocked and was not let in; `time` in milliseconds since 1970."""
+    """Somebody who knocked and was not let in, or (without address) a peer that lost its admission; `time` in
+    milliseconds since 1970."""
 
     peer_id: str
     address: str

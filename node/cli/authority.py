@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from node.cli.authority_custody import COMMANDS as CUSTODY
 from node.cli.authority_desk import (
     FILE,
     TEXTS,
@@ -25,7 +26,10 @@ from node.cli.authority_desk import (
     things_in,
     write,
 )
-from node.cli.authority_trust import COMMANDS
+from node.cli.authority_pki import pki
+from node.cli.authority_plan import COMMANDS as PLANS
+from node.cli.authority_stop import COMMANDS as STOPPING
+from node.cli.authority_trust import COMMANDS as TRUST
 
 if TYPE_CHECKING:
     from node.authority import Authority
@@ -74,7 +78,7 @@ def authority(
     )
 
 
-for _command in COMMANDS:
+for _command in (*TRUST, *CUSTODY, *STOPPING, *PLANS, pki):
     authority.add_command(_command)
 
 
@@ -203,8 +207,9 @@ def _delegation(desk: Desk, opened: Authority, name: str) -> Any:
     help="A node's data folder whose operational key endorses. · Thư mục dữ liệu của nút ký xác nhận.",
 )
 @click.option("--node-passphrase-file", type=FILE, help="Passphrase of its keystore. · Mật khẩu kho khóa.")
+@click.option("--instead", is_flag=True, help="Drop the root that was begun here. · Bỏ bản gốc đang ký dở ở đây.")
 @click.pass_obj
-def sign(desk: Desk, file: Path, node_keys: Path | None, node_passphrase_file: Path | None) -> None:
+def sign(desk: Desk, /, file: Path, node_keys: Path | None, node_passphrase_file: Path | None, instead: bool) -> None:
     """Add the signatures that records in FILE still lack. · Thêm chữ ký còn thiếu cho các bản ghi trong tệp.
 
     With --node-keys a centre endorses without an authority's folder; the result goes to --out.
@@ -215,7 +220,7 @@ def sign(desk: Desk, file: Path, node_keys: Path | None, node_passphrase_file: P
             _endorse(desk, file, node_signers(desk, node_keys, node_passphrase_file))
             return
         opened = desk.open()
-        gained = opened.sign(things_in(file), now())
+        gained = opened.sign(things_in(file), now(), instead=instead)
         if not gained:
             desk.say("nothing_to_sign")
         desk.finish(opened, gained, "countersigned")
@@ -245,8 +250,9 @@ def show(desk: Desk) -> None:
     """The keys here, the anchor, and what still waits. · Khóa, mỏ neo và những gì còn chờ."""
 
     def work() -> None:
-        opened = desk.open()
-        desk.say("state", keys=", ".join(opened.key_names), anchor=opened.anchor.hex())
-        desk.finish(opened, [], "signed")
+        opened = desk.open(trusting=False)
+        ids = {name: opened.signer(name).public.key_id.hex() for name in opened.key_names}
+        desk.say("state", keys=", ".join(ids), anchor=opened.anchor.hex())
+        desk.finish(opened, [], "signed", key_ids=ids)
 
     run(desk, work)

@@ -59,6 +59,21 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Chưa ký lại, cần xem xét vì do khóa bị lộ ký: {about}",
         "Not signed anew; to be looked at, a compromised key signed it: {about}",
     ),
+    "key request": (
+        "Yêu cầu: {path}. Đọc mã khóa dưới đây khi giao tệp.",
+        "Request: {path}. Read the key ids below aloud when you hand it over.",
+    ),
+    "key asked for": ("  {holder}: khóa {purpose} {key_id}", "  {holder}: {purpose} key {key_id}"),
+    "plan fault": ("Dòng {line} {about}: {code}: {text}", "Line {line} {about}: {code}: {text}"),
+    "plan checked": (
+        "{changes} thay đổi sẽ được ký; {same} dòng không đổi gì; {faults} dòng sai.",
+        "{changes} changes would be signed; {same} lines change nothing; {faults} lines are wrong.",
+    ),
+    "adopted": ('Từ nay tin bản gốc:\n  root_digest = "{anchor}"', 'Trusted from now on:\n  root_digest = "{anchor}"'),
+    "locked": (
+        "Đã ký tự khóa {code}: {path}. Nạp tệp này vào một nút: truc directory import {path}",
+        "Signed the self-lock of {code}: {path}. Import it at a node: truc directory import {path}",
+    ),
     "state": ('Khóa: {keys}\nroot_digest = "{anchor}"', 'Keys: {keys}\nroot_digest = "{anchor}"'),
 }
 """What the commands say, in Vietnamese and English; outcomes of the catalogue come from there."""
@@ -96,8 +111,12 @@ class Desk:
         answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
         return answer.encode()
 
-    def open(self) -> Authority:
-        """The authority of the folder. Raises: as `open_authority`."""
+    def open(self, *, trusting: bool = True) -> Authority:
+        """The authority of the folder; `trusting`: it must have adopted a root.
+
+        Raises:
+            ConfigurationError: `authority_no_anchor`, and as `open_authority`.
+        """
         from node.authority import open_authority
         from node.authority_folder import AuthorityFolder
         from storage.folder import OsFolder
@@ -108,6 +127,10 @@ class Desk:
             raise ConfigurationError("authority_missing")
         folder = AuthorityFolder(OsFolder(self.folder))
         opened = open_authority(folder, passphrase=self.passphrase(), now_ms=now())
+        if trusting and not any(opened.anchor):
+            from protocol.errors import ConfigurationError
+
+            raise ConfigurationError("authority_no_anchor")
         if self.seen is not None:
             from node.authority_recovery import see
 
@@ -200,6 +223,20 @@ def requests_in(path: Path) -> list[Signed]:
 
     things = [Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX) for wire in read_file(read(path))]
     found = [item for item in things if item.format in {CENTRE_REQUEST.name, AGENCY_REQUEST.name}]
+    if not found:
+        raise ConfigurationError("authority_no_request")
+    return found
+
+
+def key_requests_in(path: Path) -> list[Signed]:
+    """The requests of custodians in a file. Raises: ConfigurationError `authority_no_request`, `file_unreadable`."""
+    from protocol.directory_view import WIRE_BYTES_MAX
+    from protocol.errors import ConfigurationError
+    from protocol.key_request import KEY_REQUEST
+    from protocol.signing import Signed
+
+    things = [Signed.from_wire(wire, bytes_max=WIRE_BYTES_MAX) for wire in things_in(path)]
+    found = [item for item in things if item.format == KEY_REQUEST.name]
     if not found:
         raise ConfigurationError("authority_no_request")
     return found

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli.authority_desk import FILE, Desk, digest_of, now, read, requests_in, run, things_in, write
+from node.cli.authority_desk import (
+    FILE,
+    Desk,
+    digest_of,
+    key_requests_in,
+    now,
+    requests_in,
+    run,
+    things_in,
+    write,
+)
 
 if TYPE_CHECKING:
     from node.authority import Authority
@@ -38,35 +48,60 @@ def root() -> None:
 
 
 @root.command()
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--retire", "leaving", multiple=True, help="This key leaves its role. · Khóa này rời vai trò.")
 @click.option("--root-keys", type=click.IntRange(1, 9), help="Fresh keys for the root role. · Khóa gốc mới.")
 @click.option("--root-threshold", type=click.IntRange(1, 9), help="How many must sign. · Số chữ ký cần có.")
 @click.option("--level-1-keys", type=click.IntRange(1, 9), help="Fresh keys for level-1. · Khóa cấp 1 mới.")
 @click.option("--level-1-threshold", type=click.IntRange(1, 9), help="How many must sign. · Số chữ ký cần có.")
 @click.option("--instead", is_flag=True, help="Drop a version that was begun. · Bỏ bản đang ký dở.")
 @click.pass_obj
-def rotate(desk: Desk, /, instead: bool, **numbers: int | None) -> None:
-    """Sign the next root: other keys, other thresholds. · Ký bản gốc kế tiếp với khóa, ngưỡng khác."""
+def rotate(
+    desk: Desk, /, files: tuple[Path, ...], leaving: tuple[str, ...], instead: bool, **numbers: int | None
+) -> None:
+    """Sign the next root: other keys, other thresholds. · Ký bản gốc kế tiếp với khóa, ngưỡng khác.
+
+    FILES are key requests of custodians; their keys come beside those that stay.
+    · FILES là yêu cầu khóa; các khóa đó được thêm bên cạnh khóa còn lại.
+    """
 
     def work() -> None:
+        from node.authority_custody import with_custodians
         from node.authority_root import next_root
 
         opened = desk.open()
+        requests = [item for path in files for item in key_requests_in(path)]
+        gone = _leaving(opened, leaving)
         plans = [
-            _role_plan(desk, opened, role, numbers[f"{word}_keys"], numbers[f"{word}_threshold"])
+            _role_plan(desk, opened, role, numbers[f"{word}_keys"], numbers[f"{word}_threshold"], gone)
             for role, word in (("root", "root"), ("level-1", "level_1"))
         ]
+        plans = with_custodians(opened, plans, requests)
         desk.finish(opened, [next_root(opened, plans, now(), instead=instead)], "signed")
 
     run(desk, work)
 
 
-def _role_plan(desk: Desk, opened: Authority, role: str, keys: int | None, threshold: int | None) -> RolePlan:
+def _leaving(opened: Authority, keys: tuple[str, ...]) -> frozenset[bytes]:
+    from node.authority_root import find_key
+
+    return frozenset(find_key(opened, "root", key, opened.present_root().keys) for key in keys)
+
+
+def _role_plan(
+    desk: Desk,
+    opened: Authority,
+    role: str,
+    keys: int | None,
+    threshold: int | None,
+    leaving: frozenset[bytes] = frozenset(),
+) -> RolePlan:
     from node.authority_root import RolePlan, make_role_keys
     from node.environment import RealEnvironment
     from protocol.errors import ConfigurationError
 
     if keys is None:
-        return RolePlan(name=role, threshold=threshold or 0)
+        return RolePlan(name=role, threshold=threshold or 0, leaving=leaving)
     needed = threshold or opened.present_root().role(role).threshold
     if needed > keys:
         raise ConfigurationError("authority_threshold", threshold=needed, keys=keys)
@@ -253,10 +288,11 @@ def recover(desk: Desk, /, file: Path, registrar: str) -> None:
 
 @click.command(name="heartbeat-key")
 @click.option("--name", default="", help="Name of the key; made if missing. · Tên khóa; chưa có thì tạo.")
+@click.option("--keys", type=FILE, help="A request from the machine that will say so. · Yêu cầu của máy sẽ nhắc lại.")
 @click.option("--dismiss", default="", help="A key that may do so no more. · Khóa không được dùng nữa.")
 @_AS
 @click.pass_obj
-def heartbeat_key(desk: Desk, /, name: str, dismiss: str, registrar: str) -> None:
+def heartbeat_key(desk: Desk, /, name: str, keys: Path | None, dismiss: str, registrar: str) -> None:
     """A key that may repeat the last checkpoint daily. · Khóa chỉ được nhắc lại điểm chốt cuối hằng ngày."""
 
     def work() -> None:
@@ -268,6 +304,9 @@ def heartbeat_key(desk: Desk, /, name: str, dismiss: str, registrar: str) -> Non
             desk.finish(opened, [dismiss_heartbeat_key(opened, dismiss, now(), registrar=registrar)], "signed")
             return
         whose = registrar or opened.default_registrar(now())
+        if keys is not None:
+            _admit_asked(desk, opened, keys, whose)
+            return
         called = name or f"heartbeat-{whose}"
         key = opened.key(called)
         if key is None:
@@ -276,6 +315,15 @@ def heartbeat_key(desk: Desk, /, name: str, dismiss: str, registrar: str) -> Non
         desk.finish(opened, [signed], "signed", key=called, key_id=key.key_id.hex())
 
     run(desk, work)
+
+
+def _admit_asked(desk: Desk, opened: Authority, file: Path, registrar: str) -> None:
+    from node.authority_custody import heartbeat_keys_asked_for
+    from node.authority_trust import admit_heartbeat_key
+
+    entries = heartbeat_keys_asked_for(opened, key_requests_in(file), registrar)
+    signed = [admit_heartbeat_key(opened, entry, now(), registrar=registrar) for entry in entries]
+    desk.finish(opened, signed, "signed", key_ids=[entry.key_id.hex() for entry in entries])
 
 
 @click.command()
@@ -295,32 +343,6 @@ def heartbeat(desk: Desk, /, registrar: str) -> None:
         write(path, write_file([signed]))
         desk.say("heartbeat", registrar=value.registrar, path=path)
         desk.show({"registrar": value.registrar, "file": str(path), "checkpoint": value.checkpoint.hex()})
-
-    run(desk, work)
-
-
-# --- plans ----------------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("file", type=FILE)
-@_AS
-@_URGENT
-@click.pass_obj
-def reorganise(desk: Desk, /, file: Path, registrar: str, urgent: bool) -> None:
-    """Carry out a CSV plan in one act. · Thực hiện một kế hoạch CSV trong một lần ký.
-
-    Columns: code,state,name,name_en,host,parent,kind,aliases,successors,decision
-    """
-
-    def work() -> None:
-        from node.authority_plan import apply_plan, plan_text, read_plan
-
-        lines = read_plan(plan_text(read(file)))
-        opened = desk.open()
-        act = opened.act(now(), registrar=registrar)
-        apply_plan(act, lines, opened.issued.agency)
-        desk.finish(opened, opened.complete(act, urgent=urgent), "signed")
 
     run(desk, work)
 
@@ -348,5 +370,5 @@ def moment(text: str) -> int:
 
 
 COMMANDS: Final = (
-    root, apply, delegate, revoke_key, cut_off, urgent, recover, heartbeat_key, heartbeat, reorganise,
+    root, apply, delegate, revoke_key, cut_off, urgent, recover, heartbeat_key, heartbeat,
 )  # fmt: skip

@@ -1,17 +1,14 @@
-"""`truc node`, `peers`, `directory`: who we are, whom we reach, whom the directory knows."""
+"""`truc node`, `peers`: who we are, whom we reach."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from node.cli.desk import Desk
-from node.cli.files import reading
-from node.cli.grammar import Verb, Verbs
-from node.cli.lint import lint
-from node.cli.tables import names_of, pairs, plain, table
+from node.cli.grammar import Verb
+from node.cli.tables import pairs, plain, table
 
 
 @click.command(cls=Verb, name="node")
@@ -67,91 +64,3 @@ def peers(desk: Desk) -> None:
         (item["centre"], desk.known(f"peer {item['state']}", item["state"]), item["reason"]) for item in page["items"]
     ]
     table(desk, ("centre", "state", "reason"), rows)
-
-
-@click.group(cls=Verbs, name="directory")
-def directory() -> None:
-    """Its words stand in the table of texts."""
-
-
-directory.add_command(lint)
-
-
-@directory.command(name="list")
-@click.option("--after", default="")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
-@click.pass_obj
-def directory_list(desk: Desk, after: str, limit: int) -> None:
-    """Its words stand in the table of texts."""
-    _list(desk, after=after, limit=limit)
-
-
-@directory.command(name="search")
-@click.argument("words", nargs=-1, required=True)
-@click.option("--after", default="")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
-@click.pass_obj
-def directory_search(desk: Desk, words: tuple[str, ...], after: str, limit: int) -> None:
-    """Its words stand in the table of texts."""
-    _list(desk, q=" ".join(words), after=after, limit=limit)
-
-
-def _list(desk: Desk, **query: object) -> None:
-    page = desk.client.get("/v1/directory", **query)
-    if desk.show(page):
-        return
-    rows = [
-        (
-            item["code"],
-            names_of(item["names"], desk),
-            desk.known(f"agency {item['state']}", item["state"]),
-            item["host"],
-        )
-        for item in page["items"]
-    ]
-    table(desk, ("code", "name", "state", "host"), rows)
-    if page.get("more"):
-        desk.note("more", cursor=page["next"])
-
-
-@directory.command(name="show")
-@click.argument("code")
-@click.pass_obj
-def directory_show(desk: Desk, code: str) -> None:
-    """Its words stand in the table of texts."""
-    item = desk.client.get(f"/v1/directory/{code}")
-    if desk.show(item):
-        return
-    pairs(
-        desk,
-        [
-            ("code", item["code"]),
-            ("name", names_of(item["names"], desk)),
-            ("aliases", item.get("aliases")),
-            ("parent", item.get("parent")),
-            ("kind", item.get("kind")),
-            ("state", desk.known(f"agency {item['state']}", item["state"])),
-            ("successors", item.get("successors")),
-            ("host", item.get("host")),
-            ("peer id", item.get("peer_id")),
-            ("epoch", item.get("epoch")),
-            ("decision", item.get("decision")),
-        ],
-    )
-
-
-@directory.command(name="import")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.pass_obj
-def directory_import(desk: Desk, file: Path) -> None:
-    """Its words stand in the table of texts."""
-    with reading(file):
-        content = file.read_bytes()
-    headers = {"Content-Type": "application/octet-stream"}
-    found = desk.client.request("POST", "/v1/directory/import", body=content, headers=headers).json
-    if desk.show(found):
-        return
-    desk.say("imported", accepted=len(found["accepted"]), known=found["already"])
-    for item in found["rejected"]:
-        problem = item["problem"]
-        desk.say("not imported", about=item["about"], code=problem["code"], text=problem[desk.language])

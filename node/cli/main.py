@@ -22,11 +22,13 @@ from protocol.errors import ConfigurationError, TrucError
 
 PLACES: Final = {
     "init": "node.cli.setup:init",
+    "join": "node.cli.join:join",
+    "anchor": "node.cli.anchor:anchor",
     "run": "node.cli.setup:run",
     "node": "node.cli.look:node",
     "doctor": "node.cli.doctor:doctor",
     "peers": "node.cli.look:peers",
-    "directory": "node.cli.look:directory",
+    "directory": "node.cli.directory:directory",
     "send": "node.cli.send:send",
     "outbox": "node.cli.boxes:outbox",
     "inbox": "node.cli.boxes:inbox",

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from node.cli.texts_directory import DIRECTORY
+from node.cli.texts_joining import JOINING
 from protocol.catalogue import Language
 
 TEXTS: Final[dict[str, tuple[str, str]]] = {
+    **DIRECTORY,
+    **JOINING,
     # --- frame --------------------------------------------------------------------------------
     "commands": ("Lệnh", "Commands"),
     "exit codes": ("Mã thoát", "Exit codes"),

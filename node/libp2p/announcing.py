@@ -32,15 +32,21 @@ LENGTH_BYTES_MAX: Final = 4
 """A frame's length in seven bits a byte; more is above any bound."""
 WAITING_MAX: Final = 32
 """Announcements of ours that wait to be signed; more are lost."""
-FRAMES_AT_ONCE: Final, FRAME_BACK_MS: Final = 256, 20
+FRAMES_AT_ONCE: Final = 256
+FRAME_BACK_MS: Final = 20
 """Frames of one neighbour: a heartbeat a second, and what is announced; a busy night stays far below."""
 STREAMS_MAX: Final = 2
 """From one neighbour: an old one that dies, and its successor."""
 BAR_MAX_MS: Final = 5 * MINUTE_MS
-PAUSE_FIRST_S: Final, PAUSE_MAX_S: Final = 1.0, 60.0
+PAUSE_FIRST_S: Final = 1.0
+PAUSE_MAX_S: Final = 60.0
 """Before a stream that broke is opened again while the connection stands."""
+STEADY_MS: Final = 2 * MINUTE_MS
+"""A stream that stood so long was a good one: the next pause begins small again."""
 WRITE_S: Final = 10.0
 """A neighbour that takes nothing for so long is not written to for a while."""
+
+FLOOD: Final = "announcement_flood"
 
 OpenStream = Callable[[str, str], Awaitable[ByteStream]]
 
@@ -132,9 +138,10 @@ class Announcer:
         neighbour.streams += 1
         try:
             await self._read(peer, neighbour, stream)
-        except (FormatError, NotNow) as error:
-            neighbour.conduct.broke(error.code)
-            self._admission.refuse(str(peer), "", error.code)
+        except TrucError as error:
+            if isinstance(error, FormatError) or error.code == FLOOD:
+                neighbour.conduct.broke(error.code)
+                self._admission.refuse(str(peer), "", error.code)
             raise
         finally:
             neighbour.streams -= 1
@@ -147,7 +154,7 @@ class Announcer:
             self._metrics.network_bytes.labels(direction="in").inc(len(data))
             for frame in frames.feed(data):
                 if not neighbour.frames.take(self._environment.monotonic_ms()):
-                    raise NotNow("announcement_flood")
+                    raise NetworkError(FLOOD, limit=FRAMES_AT_ONCE)
                 await self._receive(peer, frame)
                 await trio.lowlevel.checkpoint()
 
@@ -194,16 +201,16 @@ class Announcer:
         neighbour, pause_s = self._neighbour(centre), PAUSE_FIRST_S
         try:
             while self._is_connected(centre):
-                news = neighbour.news.next
+                news, began_ms = neighbour.news.next, self._environment.monotonic_ms()
                 try:
                     await self._speak(centre)
-                    pause_s = PAUSE_FIRST_S
                 except TrucError as error:
                     if error.code == "protocol_unknown":
                         return
-                    pause_s = min(2 * pause_s, PAUSE_MAX_S)
                 with trio.move_on_after(pause_s):
                     await news.wait()
+                stood = self._environment.monotonic_ms() - began_ms >= STEADY_MS
+                pause_s = PAUSE_FIRST_S if stood else min(2 * pause_s, PAUSE_MAX_S)
         except Exception as error:  # noqa: BLE001  # outermost frame of a neighbour; the others go on
             log_failure(self._log, "announcement_failed", error, centre=centre)
         finally:
@@ -280,7 +287,7 @@ class Frames:
     """Frames out of a neighbour's bytes, each behind its length (LEB128)."""
 
     def __init__(self) -> None:
-        self._held: Final = bytearray()
+        self._held = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are whole now.

@@ -16,6 +16,7 @@ from libp2p.io.abc import ReadWriteCloser
 from libp2p.protocol_muxer.exceptions import MultiselectClientError, ProtocolNotSupportedError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
+from node.libp2p import gossip
 from node.libp2p.host import NEGOTIATE_S
 from node.libp2p.muxer import OneWriterYamux
 from node.libp2p.stream import Libp2pStream
@@ -32,6 +33,9 @@ TAKE_UP_S: Final = 5.0
 """For the library to register a connection; nothing in it waits for the network."""
 CLOSE_S: Final = 2.0
 """To say goodbye; then the socket is closed under the library."""
+
+BULK: Final = frozenset((body_exchange.PROTOCOL, *gossip.PROTOCOLS))
+"""Protocols whose frames let those of all others go first."""
 
 Arrived = Callable[[str, Libp2pStream], Awaitable[None]]
 """Called with (protocol, stream) for an inbound stream of one of our protocols."""
@@ -138,14 +142,14 @@ class Connection:
         finally:
             if not agreed:
                 await stream.reset()
-        stream.widen(bulk=protocol == body_exchange.PROTOCOL)
+        stream.widen(bulk=protocol in BULK)
 
     async def _serve(self, net_stream: Any, stream: Libp2pStream, arrived: Arrived, library: bool) -> bool:
         """Whether the stream may end by itself: the library's handlers close it, and a reset could
         overtake what the peer has not read yet."""
         protocol, handler = await self._host.multiselect.negotiate(MultiselectCommunicator(_Talk(stream)), NEGOTIATE_S)
         if handler is ours:
-            stream.widen(bulk=protocol == body_exchange.PROTOCOL)
+            stream.widen(bulk=protocol in BULK)
             await arrived(str(protocol), stream)
         elif handler is not None and library:
             net_stream.set_protocol(protocol)

@@ -23,7 +23,9 @@ from protocol.limits import ANNOUNCEMENT_BYTES_MAX, KIB, MIB
 
 PROTOCOLS: Final = (str(PROTOCOL_ID_V11), str(PROTOCOL_ID))
 """The newest first. 1.2 and later add nothing that messages of 64 KiB need."""
-MESH: Final, MESH_MIN: Final, MESH_MAX: Final = 4, 3, 8
+MESH: Final = 4
+MESH_MIN: Final = 3
+MESH_MAX: Final = 8
 HEARTBEAT_S: Final = 1
 """The library's own 120 s would leave a new mesh empty for two minutes."""
 SEEN_MAX: Final = 16_384

@@ -3,7 +3,7 @@
 Obeys DESIGN §5: noise and nothing else (a default host also takes plaintext and lets anybody be
 anybody), yamux through our muxer, TCP through our sockets, no discovery, no pruning, no
 auto-connecting. What remains of the host are peer ids, protocol negotiation, and identify and ping
-for other implementations that ask; it also carries the topic of a later version of this protocol.
+for other implementations that ask. Announcements are `announcing.py`'s.
 """
 
 from __future__ import annotations

@@ -198,7 +198,8 @@ class OneWriterYamux(Yamux):
                 await self._frames.some()
                 await trio.lowlevel.wait_writable(self.socket)  # decide late what is most urgent
                 await self._write_chunk(self._frames.take())
-        except (IOException, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except (IOException, OSError, ValueError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            # ValueError: what a closed socket's number, -1, is called
             self.why_over = self.why_over or type(error).__name__
             self._frames.end()
             with trio.move_on_after(DRAIN_S):

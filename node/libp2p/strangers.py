@@ -18,7 +18,7 @@ from node.libp2p.handshake import Secured
 from node.libp2p.stream import Libp2pStream
 from node.lobby import Visit
 from node.logs import Log, log_failure
-from protocol import reconcile_frames
+from protocol import body_exchange, exchange, reconcile_frames
 from protocol.errors import TrucError
 from protocol.limits import STRANGER_BYTES_MAX, STRANGER_STREAMS_MAX
 
@@ -44,7 +44,7 @@ class Strangers:
                 await muxed.event_shutting_down.wait()
             finally:
                 del self._guests[muxed]
-                await connection.close()
+                muxed.abort()  # what was answered was read; nobody else is owed a goodbye
         if visit.outcome:
             self._admission.refuse(secured.peer_id, address, visit.outcome)
         else:
@@ -70,7 +70,8 @@ class Strangers:
         return True
 
     async def _hear(self, visit: Visit, protocol: str, stream: Libp2pStream) -> None:
+        """Announcements are opened by themselves and merely reset; who speaks as a peer has to go at once."""
         if protocol == reconcile_frames.PROTOCOL:
             await self._admission.lobby.hear(visit, stream)
-        else:
+        elif protocol in {exchange.PROTOCOL, body_exchange.PROTOCOL}:
             visit.end()

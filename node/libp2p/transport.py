@@ -17,17 +17,19 @@ import trio
 from node.environment import Environment, RealEnvironment
 from node.libp2p.addresses import address_of, read_address
 from node.libp2p.admission import Admission
+from node.libp2p.announcing import Announcer
 from node.libp2p.connection import TAKE_UP_S, Connection, ours
+from node.libp2p.gossip import PROTOCOLS as MESHSUB
 from node.libp2p.handshake import Handshakes, Secured
 from node.libp2p.host import make_host, protocol_name
 from node.libp2p.sockets import connect, open_listeners, tune
-from node.libp2p.stream import Libp2pStream
 from node.libp2p.strangers import Strangers
+from node.libp2p.stream import Libp2pStream
 from node.logs import Log, log_failure
 from node.metrics import Metrics
 from node.peer_id import peer_id_of
 from node.tasks import Bell, Ready, start
-from node.transport import Accept, Meet, Refused
+from node.transport import Accept, ByteStream, Hear, Meet, Refused
 from protocol import body_exchange, exchange, reconcile_frames
 from protocol.errors import NetworkError, TrucError
 
@@ -69,13 +71,17 @@ class Libp2pTransport:
         self._announce: Final = tuple(announce)
         self._protocols: Final = tuple(protocols)
         self._log: Final = log
-        self._admission: Final = Admission(environment=environment or RealEnvironment(), metrics=metrics, log=log)
+        self._metrics: Final = metrics
+        self._environment: Final[Environment] = environment or RealEnvironment()
+        self._admission: Final = Admission(environment=self._environment, metrics=metrics, log=log)
         self._strangers: Final = Strangers(self._admission, log)
         self._connections: Final[dict[str, list[Connection]]] = {}
         self._changed: Final = Bell()
         self._host: Any = None
         self._handshakes: Handshakes
         self._accept: Accept
+        self._hear: Hear | None = None
+        self._announcer: Announcer | None = None
         self._nursery: trio.Nursery | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -87,6 +93,8 @@ class Libp2pTransport:
         self._make_host()
         async with self._host.run([]), trio.open_nursery() as nursery:
             self._nursery = nursery
+            if self._announcer is not None:
+                await start(nursery, self._announcer.run)
             await start(nursery, partial(trio.serve_listeners, self._arrived, listeners))
             self.addresses = tuple(address_of(listener.socket.getsockname()) for listener in listeners)
             self._log.info("listening", addresses=list(self.addresses), peer=self.peer_id)
@@ -102,8 +110,25 @@ class Libp2pTransport:
         assert str(self._host.get_id()) == self.peer_id
         for protocol in self._protocols:
             self._host.set_stream_handler(protocol_name(protocol), ours)
+        if self._hear is not None:
+            self._announcer = self._make_announcer(self._hear)
         self._host.get_network().set_stream_handler(self._serve)
         self._handshakes = Handshakes(self._host.get_network().upgrader, self._admission)
+
+    def _make_announcer(self, hear: Hear) -> Announcer:
+        for protocol in MESHSUB:
+            self._host.set_stream_handler(protocol_name(protocol), ours)
+        return Announcer(
+            host=self._host,
+            admission=self._admission,
+            open_stream=self.open_stream,
+            is_connected=self.is_connected,
+            disconnected=self.disconnected,
+            hear=hear,
+            environment=self._environment,
+            metrics=self._metrics,
+            log=self._log,
+        )
 
     async def _close_all(self) -> None:
         with trio.CancelScope(shield=True), trio.move_on_after(STOP_S):
@@ -120,6 +145,8 @@ class Libp2pTransport:
             if self._admission.centre_of(connection.peer_id) != connection.centre:
                 self._admission.refuse(connection.peer_id, connection.address, "admission_over")
                 self._let_go(connection)
+        if self._announcer is not None:
+            self._announcer.keep()
         self._changed.ring()
 
     def meet(self, meet: Meet) -> None:
@@ -134,6 +161,24 @@ class Libp2pTransport:
         """As `Transport.opens_exchange`."""
         peer_id = self._admission.peer_id_of(centre)
         return peer_id is not None and self.peer_id < peer_id
+
+    # --- announcements ------------------------------------------------------------------------
+
+    def announcements(self, hear: Hear) -> None:
+        """As `Transport.announcements`."""
+        self._hear = hear
+
+    def announce(self, content: bytes) -> None:
+        """As `Transport.announce`."""
+        if self._announcer is not None:
+            self._announcer.announce(content)
+
+    async def _arrived_stream(self, centre: str, protocol: str, stream: ByteStream) -> None:
+        """A stream of one of our protocols: neighbours' announcements stay here, the rest is the node's."""
+        if self._announcer is not None and protocol in MESHSUB:
+            await self._announcer.serve(centre, stream)
+        else:
+            await self._accept(centre, protocol, stream)
 
     # --- connections --------------------------------------------------------------------------
 
@@ -239,6 +284,8 @@ class Libp2pTransport:
             raise NetworkError("unreachable", centre=centre, reason="hung up")
         self._log.info("connected", centre=centre, address=address, direction=direction)
         self._changed.ring()
+        if self._announcer is not None:
+            self._announcer.connected(centre)
         self._retire_oldest(secured.peer_id)
 
     async def _serve(self, net_stream: Any) -> None:
@@ -252,7 +299,7 @@ class Libp2pTransport:
             return
         centre = connection.centre
         try:
-            await connection.serve(net_stream, lambda protocol, stream: self._accept(centre, protocol, stream))
+            await connection.serve(net_stream, partial(self._arrived_stream, centre))
         except TrucError:
             pass  # an outcome of the stream, told to whoever waits for it
         except Exception as error:  # noqa: BLE001  # outermost frame of a stream, the library's protocols included

@@ -15,16 +15,22 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
+from scripts.benchmarks.directory_runs import DIRECTORY_FIGURES, QUICK_RECORDS
 from scripts.benchmarks.load import LoadFailed
+from scripts.benchmarks.nation import RECORDS
 from scripts.benchmarks.probe import commit, machine
 from scripts.benchmarks.rows import HEADINGS, SECONDS_MIN, Row, mistakes, read_table, write_table
-from scripts.benchmarks.runs import FIGURES, Measured, Wish
+from scripts.benchmarks.runs import FIGURES as DELIVERY_FIGURES
+from scripts.benchmarks.runs import Figure, Measured, Wish
 from scripts.real.network import ROOT, Failed, obey_sigterm
 
 QUICK_S: Final = 30
 QUICK_PART: Final = 200_000_000
 PART: Final = 1_000_000_000
 TABLE: Final = ROOT / "BENCHMARKS.md"
+DIRECTORY: Final = "directory"
+"""The word for all figures of the directory."""
+FIGURES: Final[dict[str, Figure]] = {**DELIVERY_FIGURES, **DIRECTORY_FIGURES}
 UNITS: Final = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -34,14 +40,14 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.check is not None:
         return check(given.check)
     one_node = "one-node" in given.figures
-    names = [name.upper() for name in given.figures if name != "one-node"]
-    wanted = list(FIGURES) if not names or "ALL" in names else list(dict.fromkeys(names))
+    wanted = _wanted(given.figures)
     folder = Path(tempfile.mkdtemp(prefix="truc-bench-", dir=given.folder))
     wish = Wish(
         seconds=given.seconds or (QUICK_S if given.quick else SECONDS_MIN),
         part_bytes=given.size or (QUICK_PART if given.quick else PART),
         folder=folder,
         nodes=1 if one_node else 2,
+        records=given.records or (QUICK_RECORDS if given.quick else RECORDS),
     )
     obey_sigterm()
     try:
@@ -53,6 +59,15 @@ def main(words: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _wanted(words: Sequence[str]) -> list[str]:
+    """The figures that these words mean, each once; all of them without a word."""
+    names = [word for word in words if word != "one-node"]
+    if not names or "all" in names:
+        return list(FIGURES)
+    spread = [each for word in names for each in (DIRECTORY_FIGURES if word == DIRECTORY else (word.upper(),))]
+    return list(dict.fromkeys(spread))
 
 
 def check(path: Path) -> int:
@@ -68,11 +83,12 @@ def check(path: Path) -> int:
 
 def _grammar() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="measures the figures to reach")
-    choices = [*(name.lower() for name in FIGURES), "all", "one-node"]
+    choices = [*(name.lower() for name in FIGURES), DIRECTORY, "all", "one-node"]
     parser.add_argument("figures", nargs="*", choices=[[], *choices], metavar="figure", help=", ".join(choices))
     parser.add_argument("--seconds", type=float, default=0, help=f"of each figure; {SECONDS_MIN}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_S} seconds and a part of {QUICK_PART:,} bytes")
     parser.add_argument("--size", type=_bytes, default=0, help="bytes of the large part: 200M, 1G, 10G")
+    parser.add_argument("--records", type=int, default=0, help=f"agencies of the made-up nation; {RECORDS:,}")
     parser.add_argument("--folder", type=Path, help="where the nodes' folders are made; needs 40 GB for `all`")
     parser.add_argument("--table", type=Path, default=TABLE, help="the file with the table; BENCHMARKS.md")
     parser.add_argument("--dry", action="store_true", help="print, and leave the table alone")

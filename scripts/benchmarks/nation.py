@@ -37,8 +37,8 @@ from protocol.directory import (
     Root,
 )
 from protocol.directory_file import read_file, write_file
-from protocol.encoding import Format
-from protocol.limits import DAY_MS, DIRECTORY_WIRE_BYTES_MAX
+from protocol.encoding import Format, encode, glance
+from protocol.limits import DAY_MS, DIRECTORY_WIRE_BYTES_MAX, MINUTE_MS
 from protocol.prefix_tree import EMPTY, PrefixTree, tree_key
 from protocol.sealing import SealingKey
 from protocol.signing import Ed25519Signer, Signed, countersign, sign, sign_batch
@@ -62,7 +62,7 @@ START_MS: Final = 1_780_000_000_000
 END_MS: Final = START_MS + 3_650 * DAY_MS
 BEHIND_MS: Final = 60 * DAY_MS
 """After all that is founded and changed."""
-VERSION: Final = 1
+VERSION: Final = 2
 """To be raised when something else is made from the same numbers."""
 
 KINDS: Final = ("Sở", "Uỷ ban nhân dân xã", "Phòng", "Trung tâm", "Trường tiểu học", "Trạm y tế")
@@ -231,7 +231,7 @@ class Log:
 
 
 class Nation:
-    """The made-up tree, its registrars' logs, and everything they signed."""
+    """The made-up tree and its registrars' logs."""
 
     def __init__(self, records: int = RECORDS, centres: int = CENTRES) -> None:
         assert records > BODIES and centres > 0
@@ -246,21 +246,35 @@ class Nation:
         """The digest of the only root."""
         return self.root.digest
 
-    def found(self, *, only_level_1: bool = False) -> list[Signed]:
-        """Root, centres, and every agency: upper registrars before lower ones. `only_level_1`: what it signs alone."""
+    def found(self) -> list[Signed]:
+        """Root, centres, and every agency: upper registrars before lower ones."""
         by_registrar: dict[str, list[Numbered]] = {}
         for registrar, record in agencies(self.records, self.centres):
-            if not only_level_1 or registrar == ROLE_LEVEL_1:
-                by_registrar.setdefault(registrar, []).append(record)
+            by_registrar.setdefault(registrar, []).append(record)
         centres: list[Numbered] = [centre_record(number) for number in range(self.centres)]
         things = [self.root, *self.sign(ROLE_LEVEL_1, centres)]
         for registrar in sorted(by_registrar, key=lambda name: (name != ROLE_LEVEL_1, name.count("."), name)):
             things += self.sign(registrar, by_registrar[registrar])
         return things
 
+    def logs_bytes(self) -> bytes:
+        """The logs as they are now, to be gone on with later."""
+        return encode(
+            [
+                [log.registrar, log.number, log.last, [key + digest for key, digest in log.current.items()]]
+                for log in self.logs.values()
+            ]
+        )
+
+    def take_up_logs(self, data: bytes) -> None:
+        """Go on with these logs, after everything that was founded."""
+        for registrar, number, last, leaves in glance(data, bytes_max=2**30):
+            self.logs[registrar] = Log(registrar, number, {leaf[:32]: leaf[32:] for leaf in leaves}, last)
+        self.clock_ms = START_MS + BEHIND_MS
+
     def sign(self, registrar: str, records: Sequence[Numbered]) -> list[Signed]:
-        """Further records of a registrar, an hour after whatever was signed before."""
-        self.clock_ms += DAY_MS // 24
+        """Further records of a registrar, a minute after whatever was signed before."""
+        self.clock_ms += MINUTE_MS
         return list(self.logs.setdefault(registrar, Log(registrar)).sign(records, self.clock_ms))
 
     def register(self, requests: Iterable[bytes], agencies_at: dict[str, str]) -> list[Signed]:
@@ -290,7 +304,7 @@ class Nation:
         chosen: dict[str, list[Numbered]] = {}
         for place, (registrar, record) in enumerate(below):
             if place % step == step // 2 and place // step < count:
-                renamed = replace(record, names=Names(vi=f"{record.names.vi} (đổi tên)"))
+                renamed = replace(record, names=Names(vi=f"{record.names.vi} ({self.clock_ms // MINUTE_MS})"))
                 chosen.setdefault(registrar, []).append(renamed)
         return [thing for registrar, records in chosen.items() for thing in self.sign(registrar, records)]
 
@@ -324,35 +338,28 @@ class Made:
     seed: Path
     """The root and the centres: enough to connect, and to reconcile the rest."""
     changes: Path
-    """500 changes of a week, or as many as were asked for."""
-    changed: int
-    changed_bytes: int
+    """500 changes of a week, or as many as were asked for; of the same size as those that `nation` signs."""
 
 
 def make_nation(records: int = RECORDS, centres: int = CENTRES, changes: int = 500) -> Made:
     """The nation of these numbers, made now or found in the temporary folder."""
     folder = Path(tempfile.gettempdir()) / f"truc-nation-{VERSION}-{os.getuid()}-{records}-{centres}-{changes}"
-    names = ("directory.truc", "seed.truc", "changes.truc")
+    names = ("directory.truc", "seed.truc", "changes.truc", "logs")
     if not all((folder / name).exists() for name in names):
-        nation = Nation(records, centres)
-        founded = nation.found()
-        changed = nation.change(changes)
-        seed = [thing for thing in founded if thing.format in {ROOT.name, CENTRE.name}]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, things in zip(names, (founded, seed, changed), strict=True):
-            part = folder / f"{name}.part"
-            part.write_bytes(write_file(things))
-            part.rename(folder / name)
+        _make(folder, names, Nation(records, centres), changes)
+    directory, seed, changed, logs = (folder / name for name in names)
     nation = Nation(records, centres)
-    nation.found(only_level_1=True)
-    nation.clock_ms = START_MS + BEHIND_MS
-    directory, seed_path, changes_path = (folder / name for name in names)
-    wires = read_file(changes_path.read_bytes())
-    return Made(
-        nation=nation,
-        directory=directory,
-        seed=seed_path,
-        changes=changes_path,
-        changed=changes,
-        changed_bytes=sum(map(len, wires)),
-    )
+    nation.take_up_logs(logs.read_bytes())
+    return Made(nation=nation, directory=directory, seed=seed, changes=changed)
+
+
+def _make(folder: Path, names: Sequence[str], nation: Nation, changes: int) -> None:
+    founded = nation.found()
+    logs = nation.logs_bytes()
+    seed = [thing for thing in founded if thing.format in {ROOT.name, CENTRE.name}]
+    contents = (write_file(founded), write_file(seed), write_file(nation.change(changes)), logs)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in zip(names, contents, strict=True):
+        part = folder / f"{name}.part"
+        part.write_bytes(content)
+        part.rename(folder / name)

@@ -16,7 +16,7 @@ from typing import Final
 BEGIN: Final = "<!-- written by scripts/bench -->"
 END: Final = "<!-- end -->"
 SECONDS_MIN: Final = 300
-WANTED: Final = ("P1", "P2", "P3", "P5", "M1", "M2")
+WANTED: Final = ("P1", "P2", "P3", "P5", "D1", "D2", "D3", "M1", "M2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

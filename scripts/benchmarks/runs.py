@@ -52,6 +52,8 @@ class Wish:
     seconds: float
     part_bytes: int
     folder: Path
+    records: int = 125_000
+    """Agencies of the made-up nation."""
     nodes: int = 2
     """1: issuer and recipient on one node, which needs no network."""
 
@@ -383,17 +385,7 @@ def latency_run(wish: Wish, size: int) -> Measured:
         )
 
 
-# --- M1, M2: memory -------------------------------------------------------------------------
-
-
-def idle_memory_run(wish: Wish) -> Measured:
-    """Four nodes that know each other and do nothing; the largest of them."""
-    with bed(wish, len(PLACES)) as here:
-        effort = Effort.of(here.pids())
-        daemons = {name: pid for name, pid in here.pids().items() if name != "load"}
-        with MemoryWatch(daemons) as watch:
-            time.sleep(wish.seconds)
-        return _memory_found(here, watch, effort, wish.seconds, (f"{len(daemons) - 1} connected peers each",))
+# --- M2: memory -----------------------------------------------------------------------------
 
 
 def peak_memory_run(wish: Wish) -> Measured:
@@ -479,6 +471,5 @@ FIGURES: Final[dict[str, Figure]] = {
         "p50 ≤ 15 ms, p99 ≤ 50 ms",
         lambda wish: latency_run(wish, 65_536),
     ),
-    "M1": Figure("resident memory, idle, 3 connected peers", "≤ 150 MB", idle_memory_run),
     "M2": Figure("peak resident memory, 100,000 queued and a large part", "≤ 256 MB", peak_memory_run),
 }

@@ -3,8 +3,10 @@
     python -m scripts.real.demo [--folder .demo] [--keep | --stop]
 
 Three nodes as processes, connected over libp2p; document software as processes of its own, which know only
-the local API. Exit 0 only if every file arrived with its SHA-256, nothing was lost or doubled, and the
-evidence of each delivery verifies off-line. `scripts/demo` installs what it needs and runs this.
+the local API. Then a province's own registrar signs a change that spreads while the nodes run, and a fourth
+node joins by an anchor file. Exit 0 only if every file arrived with its SHA-256, nothing was lost or doubled, the
+evidence of each delivery verifies off-line, and every node knows the change. `scripts/demo` installs what it
+needs and runs this.
 """
 
 from __future__ import annotations
@@ -34,10 +36,14 @@ from scripts.real.network import (
     stop_left_over,
     wait_until,
 )
+from scripts.real.newcomer import join_by_anchor, start_among
 from scripts.real.papers import APPENDIX, LETTER, make_docx, make_pdf
+from scripts.real.province import Province, knows
 
 AGENCIES: Final = ROOT / "configs" / "demo" / "agencies_level1.csv"
 INVENTED: Final = Agency("G22.99", "Vụ Thử nghiệm (hư cấu)")
+NEWCOMER: Final = Place(name="g99", centre="00.99.W00", agencies=(Agency("G99", "Cơ quan mới (hư cấu)"),))
+BELOW: Final = Agency("H38.99", "Sở Thử nghiệm (hư cấu)")
 RECIPIENTS: Final = ("G12", "H38", "G22.99")
 KILLED: Final = "H38"
 CHAIN: Final = [1, 100, 3, 4, 5, 6]
@@ -97,6 +103,8 @@ class Story:
         self._check_nothing_doubled()
         self._show_timeline()
         self._check_evidence()
+        self._change_the_directory()
+        self._let_one_join()
 
     def _desk(self, agency: str) -> Desk:
         pause = ("--pause",) if agency == KILLED else ()
@@ -171,6 +179,27 @@ class Story:
             if [item["consignment"] for item in inbox] != collected or len(collected) != 1 or left:
                 raise Failed(f"{agency}: inbox {inbox}, collected {collected}, left {left}")
         tell("không mất, không trùng", "nothing was lost, nothing was doubled")
+
+    def _change_the_directory(self) -> None:
+        """A province registers a body in its own part of the tree; the other nodes hear of it while they run."""
+        province = Province(self.network, self.network.node("h38"), "H38")
+        province.found(BELOW.code)
+        took = province.register(BELOW)
+        told = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in took.items())
+        tell(f"cơ quan đăng ký của H38 đã ký {BELOW.code} {BELOW.name}, nạp vào nút của H38; kể từ đó: {told}",
+             f"H38's own registrar signed {BELOW.code}; from its node on the others knew in: {told}")  # fmt: skip
+
+    def _let_one_join(self) -> None:
+        """A fourth node comes by an anchor file; it knows everything, the province's change too, before it runs."""
+        newcomer = join_by_anchor(self.network, NEWCOMER)
+        try:
+            start_among(self.network, newcomer)
+            if not knows(newcomer, BELOW.code):
+                raise Failed(f"{NEWCOMER.centre} joined and does not know {BELOW.code}")
+            tell(f"nút thứ tư {NEWCOMER.centre} vào mạng bằng tệp mỏ neo, đã nối với cả ba nút và có đủ danh bạ",
+                 f"a fourth node, {NEWCOMER.centre}, joined by an anchor file and knows the directory")  # fmt: skip
+        finally:
+            newcomer.stop()
 
     def _show_timeline(self) -> None:
         for language, title in (("vi", "Diễn biến tại nút gửi"), ("en", "The story at the sender's node")):

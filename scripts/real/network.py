@@ -102,9 +102,9 @@ class RealNode:
             )
         (self.folder / "pid").write_text(f"{self.pid} {born(self.pid)}\n")
 
-    def wait_ready(self, *, joined: bool = True) -> None:
+    def wait_ready(self, *, joined: bool = True, seconds: float = READY_S) -> None:
         """Wait until it does its work; before it has a directory, until it answers at all. Raises: Failed."""
-        wait_until(f"{self.place.name} ready", lambda: self._is_ready(joined), READY_S)
+        wait_until(f"{self.place.name} ready", lambda: self._is_ready(joined), seconds)
 
     def _is_ready(self, joined: bool) -> bool:
         if self._process is None or self._process.poll() is not None:
@@ -206,18 +206,19 @@ def make_network(folder: Path, places: Sequence[Place], tell: Callable[[str], No
     for place in places:
         tell(f"truc init --centre {place.centre}")
     with ThreadPoolExecutor() as at_once:
-        nodes = tuple(at_once.map(partial(_make_node, folder, root), places))
+        nodes = tuple(at_once.map(partial(make_node, folder, root), places))
     tell("truc authority centre, agency")
     truc(*sign, "centre", *(node.folder / "centre-request.truc" for node in nodes))
     for place in places:
         for agency in place.agencies:
             truc(*sign, "agency", "--code", agency.code, "--name", agency.name, "--host", place.centre)
     for node in nodes:
-        _introduce(node, nodes)
+        introduce(node, nodes)
     return Network(folder=folder, nodes=nodes, root=root)
 
 
-def _make_node(folder: Path, root: str, place: Place) -> RealNode:
+def make_node(folder: Path, root: str, place: Place) -> RealNode:
+    """A node's folder, keys and configuration, under the root with this digest."""
     home, address = folder / place.name, f"/ip4/127.0.0.1/tcp/{free_port()}"
     made = truc(
         "--json", "init", "--folder", home, "--centre", place.centre, "--name", place.agencies[0].name,
@@ -226,7 +227,7 @@ def _make_node(folder: Path, root: str, place: Place) -> RealNode:
     return RealNode(home, place, address=address, peer_id=json.loads(made)["peer_id"])
 
 
-def _introduce(node: RealNode, nodes: Sequence[RealNode]) -> None:
+def introduce(node: RealNode, nodes: Sequence[RealNode]) -> None:
     """First contacts and the socket, as an operator writes them into the configuration."""
     text = node.config.read_text()
     text = text.replace("[api]\n", f"[api]\nunix_socket = {json.dumps(str(node.socket))}\n", 1)

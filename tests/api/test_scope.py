@@ -37,11 +37,15 @@ def routes(node: ApiNode) -> list[APIRoute]:
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 ADMIN = {"/v1/access", "/v1/access/{system}", "/v1/audit", "/v1/directory/import"}
-PUBLIC = {"/v1/node", "/v1/peers", "/v1/directory", "/v1/directory/{code}"}
+PUBLIC = {"/v1/node", "/v1/peers", "/v1/directory", "/v1/directory/search", "/v1/directory/changes",
+          "/v1/directory/export", "/v1/directory/{code}", "/v1/directory/{code}/history",
+          "/v1/directory/{code}/tree"}  # fmt: skip
 """What every caller may read: the directory is public, the node's state belongs to nobody."""
 LISTS = {"/v1/documents", "/v1/inbox", "/v1/events", "/v1/inbox/actions"}
 """Routes without an id in their path: what they may show is tried in the walk one by one."""
-QUERIES = {"after", "limit", "wait", "agency", "state", "q", "disclose"}
+QUERIES = {"after", "limit", "wait", "agency", "state", "q", "disclose"} | {
+    "prefix", "under", "host", "kind", "top", "registrar",
+}  # fmt: skip
 """Of these only `agency` names something that may belong to others."""
 BODY_IDS = {"consignment", "upload_id", "issuer", "recipients", "agencies"}
 """Fields of bodies that name something; each is tried with what belongs to others."""
@@ -141,7 +145,9 @@ async def test_a_new_route_or_field_that_the_walk_does_not_know_is_noticed(tmp_p
         found = routes(node)
     known = OPEN | ADMIN | PUBLIC | LISTS
     assert known <= {route.path for route in found}, "a list names a route that is gone"
-    assert {path for path in known if "{" in path} == {"/v1/directory/{code}", "/v1/access/{system}"}
+    assert {path for path in known if "{" in path} == {
+        "/v1/directory/{code}", "/v1/directory/{code}/history", "/v1/directory/{code}/tree", "/v1/access/{system}"
+    }
     with pytest.raises(AssertionError, match="stands in none of the lists"):
         requests_of([APIRoute("/v1/things", nothing)], {})
     with pytest.raises(KeyError, match="thing"):

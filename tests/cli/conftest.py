@@ -70,7 +70,11 @@ class World:
 @pytest.fixture(scope="session")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A node's folder, registered with an authority of its own; not running yet."""
-    folder = tmp_path_factory.mktemp("truc")
+    return make_world(tmp_path_factory.mktemp("truc"))
+
+
+def make_world(folder: Path) -> World:
+    """As `founded`, for a module that changes the directory and needs a node for itself."""
     home, authority, secret = folder / "node", folder / "authority", folder / "secret"
     port = free_port()
     secret.write_text("the authority's passphrase\n")

@@ -20,7 +20,7 @@ from node.logs import Log
 from node.main import Seams, run
 from node.metrics import Metrics
 from node.tasks import Ready
-from node.transport import Accept, ByteStream, Meet, Refused
+from node.transport import Accept, ByteStream, Hear, Meet, Refused
 from protocol.errors import NetworkError
 
 
@@ -35,6 +35,12 @@ class NullTransport:
         return
 
     def meet(self, meet: Meet) -> None:
+        return
+
+    def announcements(self, hear: Hear) -> None:
+        return
+
+    def announce(self, content: bytes) -> None:
         return
 
     def refused(self) -> list[Refused]:

@@ -8,7 +8,7 @@ check waits for has a deadline, so that a transport which hangs fails instead.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -22,6 +22,7 @@ from tests.support.errors import expects
 
 EXCHANGE: Final = "/truc/exchange/1.0.0"
 BODY: Final = "/truc/body/1.0.0"
+DIRECTORY: Final = "/truc/directory/1.0.0"
 UNKNOWN: Final = "/truc/unknown/1.0.0"
 PATIENCE_SECONDS: Final = 30.0
 """For anything that must happen."""
@@ -340,6 +341,40 @@ async def a_peer_that_is_not_admitted_reaches_no_handler(wiring: Wiring) -> None
         nursery.cancel_scope.cancel()
 
 
+async def a_stranger_may_introduce_itself_and_do_nothing_else(wiring: Wiring) -> None:
+    b, stranger = wiring.b, wiring.stranger
+    met: list[str] = []
+
+    async def meet(peer_id: str, stream: ByteStream) -> str:
+        met.append(f"{peer_id} {(await stream.read(100)).decode()}")
+        await stream.write(b"no")
+        await stream.close()
+        await read_all(stream)
+        return "introduction_unproven"
+
+    b.transport.meet(meet)
+    async with running(wiring) as (_, guests), trio.open_nursery() as nursery:
+        stranger.transport.admit({b.centre: b.peer_id})
+        await start(nursery, stranger.transport.run, guests.accept)
+        for _ in range(2):
+            await stranger.transport.dial(b.centre, b.address)
+            stream = await stranger.transport.open_stream(b.centre, DIRECTORY)
+            await stream.write(b"I am it")
+            assert await read_exactly(stream, 2) == b"no"
+            await stream.reset()  # only now may the other side hang up
+            with trio.fail_after(PATIENCE_SECONDS):
+                await stranger.transport.disconnected(b.centre)
+        assert met == [f"{stranger.peer_id} I am it"] * 2
+        await stranger.transport.dial(b.centre, b.address)
+        with suppress(NetworkError):
+            stream = await stranger.transport.open_stream(b.centre, EXCHANGE)
+            await stream.write(b"let me in")
+            assert not await stream.read(1), "somebody answered a stranger"
+        assert guests.seen == []
+        assert not b.transport.is_connected(stranger.centre)
+        nursery.cancel_scope.cancel()
+
+
 async def admission_that_ends_ends_connections(wiring: Wiring) -> None:
     a, b = wiring.a, wiring.b
     async with running(wiring, at_b=hold) as (_, guests):
@@ -387,6 +422,45 @@ async def a_dial_that_finds_somebody_else_is_an_outcome(wiring: Wiring) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def an_announcement_is_heard_with_its_publisher(wiring: Wiring) -> None:
+    a, b = wiring.a, wiring.b
+    heard: list[tuple[str, bytes]] = []
+
+    def hear(centre: str, content: bytes) -> bool:
+        heard.append((centre, content))
+        return True
+
+    a.transport.announcements(hear)
+    b.transport.announcements(hear)
+    async with running(wiring):
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not heard:
+                b.transport.announce(b"one")  # the first may come before anybody listens
+                await trio.sleep(0.2)
+            while (a.centre, b"two") not in heard:
+                a.transport.announce(b"two")
+                await trio.sleep(0.2)
+        assert set(heard) == {(b.centre, b"one"), (a.centre, b"two")}, "nobody hears himself"
+
+
+async def who_takes_no_part_hears_and_says_nothing(wiring: Wiring) -> None:
+    a, b = wiring.a, wiring.b
+    heard: list[tuple[str, bytes]] = []
+
+    def hear(centre: str, content: bytes) -> bool:
+        heard.append((centre, content))
+        return True
+
+    a.transport.announcements(hear)
+    a.transport.announce(b"before there is a network")
+    async with running(wiring):
+        a.transport.announce(b"nobody hears this")
+        b.transport.announce(b"nor this")
+        stream = await a.transport.open_stream(b.centre, EXCHANGE)
+        assert await exchange(stream, b"and all else works") == b"and all else works"
+        assert heard == []
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     bytes_come_back_in_order,
     a_read_gives_at_most_what_was_asked_for,
@@ -402,9 +476,12 @@ CHECKS: Final[tuple[Check, ...]] = (
     twenty_streams_at_once_do_not_mix,
     connections_are_seen_to_come_and_go,
     a_peer_that_is_not_admitted_reaches_no_handler,
+    a_stranger_may_introduce_itself_and_do_nothing_else,
     admission_that_ends_ends_connections,
     exactly_one_side_opens_the_exchange,
     a_dial_to_nobody_fails_in_time,
     an_address_that_makes_no_sense_is_an_outcome,
     a_dial_that_finds_somebody_else_is_an_outcome,
+    an_announcement_is_heard_with_its_publisher,
+    who_takes_no_part_hears_and_says_nothing,
 )

@@ -20,6 +20,7 @@ from node.directory import make_node_record
 from node.tasks import start
 from node.transport import ByteStream
 from protocol import exchange, reconcile_frames
+from protocol.announcement import ANNOUNCEMENT, Announcement, LogMark
 from protocol.checkpoint import NUMBERED, Fork, fork_wire
 from protocol.directory import AGENCY, CENTRE, KeyEntry
 from protocol.errors import NetworkError, TrucError
@@ -83,6 +84,7 @@ class DirectoryVillain:
         chance: Random,
         *,
         pause: float,
+        announces: bool = False,
     ) -> None:
         """`pause`: seconds between two tricks, on average."""
         self.struck: Final[Counter[str]] = Counter()
@@ -90,10 +92,8 @@ class DirectoryVillain:
         self._realm: Final = realm
         self._chance: Final = chance
         self._addresses: Final = addresses
-        self._pause: Final = pause
-        self._transport: Final = network.transport(
-            realm.centre(code).peer_id, tuple(addresses[code]), centre=code
-        )
+        self.pause = pause
+        self._transport: Final = network.transport(realm.centre(code).peer_id, tuple(addresses[code]), centre=code)
         self._signer: Final = Ed25519Signer(chance.randbytes(32))
         self._true = HeadsGiven()
         self._lies: Final[dict[str, Lie]] = {
@@ -119,6 +119,18 @@ class DirectoryVillain:
             "introduction": self._introduction,
             "false_node_record": self._false_node_record,
             "unasked_answer": self._unasked_answer,
+            **(self._announced() if announces else {}),
+        }
+        if announces:
+            self._transport.announcements(lambda _centre, _content: True)
+
+    def _announced(self) -> dict[str, Callable[[str], Awaitable[None]]]:
+        return {
+            "announced_junk": self._announced_junk,
+            "announced_flood": self._announced_flood,
+            "announced_forged": self._announced_forged,
+            "announced_heads": self._announced_heads,
+            "announced_old": self._announced_old,
         }
 
     # --- its life -----------------------------------------------------------------------------
@@ -132,7 +144,7 @@ class DirectoryVillain:
             while True:
                 self._chance.shuffle(names)
                 for name in names:
-                    await trio.sleep(self._chance.expovariate(1 / self._pause))
+                    await trio.sleep(self._chance.expovariate(1 / self.pause))
                     victim = self._chance.choice(self._victims())
                     nursery.start_soon(self._play, name, victim)
                     nursery.start_soon(self._lure, self._chance.choice(self._victims()))
@@ -160,7 +172,7 @@ class DirectoryVillain:
 
     async def _lure(self, victim: str) -> None:
         """Say heads that nobody has, and stay: whoever hears of them will ask."""
-        with suppress(TrucError, trio.TooSlowError), trio.move_on_after(4 * self._pause + STAY_SECONDS):
+        with suppress(TrucError, trio.TooSlowError), trio.move_on_after(4 * self.pause + STAY_SECONDS):
             await self._connect(victim)
             self._true = await self._heads_of(victim)
             stream = await self._transport.open_stream(victim, exchange.PROTOCOL)
@@ -185,20 +197,22 @@ class DirectoryVillain:
         session = Session(victim)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ping, stream)
-            while data := await stream.read(65_536):
-                for frame in session.receive(data):
-                    if isinstance(frame, Ping):
-                        pong = Pong(echo_ms=frame.time_ms, time_ms=EPOCH_MS + virtual_ms())
-                        await stream.write(exchange.frame_bytes(pong))
+            with suppress(TrucError):
+                while data := await stream.read(65_536):
+                    await self._answer_pings(stream, session, data)
             nursery.cancel_scope.cancel()
+
+    async def _answer_pings(self, stream: ByteStream, session: Session, data: bytes) -> None:
+        for frame in session.receive(data):
+            if isinstance(frame, Ping):
+                pong = Pong(echo_ms=frame.time_ms, time_ms=EPOCH_MS + virtual_ms())
+                await stream.write(exchange.frame_bytes(pong))
 
     async def _ping(self, stream: ByteStream) -> None:
         with suppress(NetworkError):
             while True:
-                await trio.sleep(self._pause / 2)
-                ping = Ping(
-                    time_ms=EPOCH_MS + virtual_ms(), extensions=heads_extension(self._chance.randbytes(32))
-                )
+                await trio.sleep(self.pause / 2)
+                ping = Ping(time_ms=EPOCH_MS + virtual_ms(), extensions=heads_extension(self._chance.randbytes(32)))
                 await stream.write(exchange.frame_bytes(ping))
                 self.struck["villain wild_heads"] += 1
 
@@ -302,7 +316,7 @@ class DirectoryVillain:
         return isinstance(question, TreeAsked)
 
     def _some_node(self, _prefix: Prefix) -> Node:
-        return Node(hashes=tuple(self._chance.randbytes(32) for _ in range(16)))
+        return Node(below=tuple(self._chance.randbytes(32) for _ in range(16)))
 
     async def _endless_log(self, stream: ByteStream, question: Question, talk: Talk) -> bool:
         """An answer that never ends."""
@@ -377,12 +391,12 @@ class DirectoryVillain:
         if await self._claim(stream, question):
             return True
         talk.played = True
-        one, other = sorted(
-            (self._forged("level-1", 1, 2) for _ in range(2)), key=lambda signed: signed.digest
-        )
+        one, other = sorted((self._forged("level-1", 1, 2) for _ in range(2)), key=lambda signed: signed.digest)
         proof = fork_wire(Fork(first=one.to_wire(), second=other.to_wire()))
         number = question.first if isinstance(question, LogAsked) else 1
-        given: Answer = LogGiven(rows=((number, proof),)) if isinstance(question, LogAsked) else ThingsGiven(things=(proof,))
+        given: Answer = (
+            LogGiven(rows=((number, proof),)) if isinstance(question, LogAsked) else ThingsGiven(things=(proof,))
+        )
         await self._say(stream, given)
         return False
 
@@ -394,7 +408,8 @@ class DirectoryVillain:
 
     async def _silence(self, _stream: ByteStream, _question: Question, talk: Talk) -> bool:
         """Never answers."""
-        talk.played = True
+        self.struck["villain silence"] += 1
+        del talk
         await trio.sleep(PATIENCE_SECONDS)
         return False
 
@@ -465,8 +480,39 @@ class DirectoryVillain:
         await self._say(stream, LogGiven(rows=((1, self._some_wire()),)), ThingsGiven(things=(self._some_wire(),)))
         await self._linger(stream)
 
+    # --- announcing ---------------------------------------------------------------------------
 
-TRICKS: Final = frozenset(
+    async def _announced_junk(self, _victim: str) -> None:
+        self._transport.announce(self._chance.randbytes(self._chance.randint(1, 3000)))
+
+    async def _announced_flood(self, _victim: str) -> None:
+        """More at once than anybody may say."""
+        for number in range(FLOOD * 10):
+            self._announce(things=(self._forged("level-1", 1, 2**20 + number).to_wire(),))
+
+    async def _announced_forged(self, _victim: str) -> None:
+        """Take-overs by somebody who may not."""
+        self._announce(things=tuple(self._forged("level-1", 1, 2**30 + n).to_wire() for n in range(3)))
+
+    async def _announced_heads(self, _victim: str) -> None:
+        """Numbers that no registrar has given."""
+        marks = tuple(
+            LogMark(registrar=log.registrar, generation=log.generation, number=log.number + 1_000)
+            for log in self._logs()[:8]
+        )
+        self._announce(heads=self._chance.randbytes(32), logs=marks)
+
+    async def _announced_old(self, _victim: str) -> None:
+        """True things that everybody has had for long."""
+        self._announce(things=tuple({self._some_wire() for _ in range(3)}))
+
+    def _announce(self, **what: Any) -> None:
+        value = Announcement(created_ms=EPOCH_MS + virtual_ms(), **what)
+        self._transport.announce(ANNOUNCEMENT.encode(value))
+
+
+ANNOUNCED_TRICKS: Final = frozenset(f"villain announced_{name}" for name in ("junk", "flood", "forged", "heads", "old"))
+TRICKS: Final = ANNOUNCED_TRICKS | frozenset(
     f"villain {name}"
     for name in (
         "withholds", "other_numbers", "false_number", "lying_root", "endless_log", "endless_heads", "junk", "forged",

@@ -101,11 +101,22 @@ class Machine:
         self._over = trio.Event()
         self._over.set()
         self._dying = False
+        self._born = 0.0
 
     @property
     def name(self) -> str:
         """The centre's code."""
         return self.centre.code
+
+    @property
+    def transport(self) -> MemoryTransport | None:
+        """The network of the present life."""
+        return self._transport
+
+    @property
+    def lived_seconds(self) -> float:
+        """Since when there is a node to ask; 0 while there is none."""
+        return trio.current_time() - self._born if self.node is not None else 0.0
 
     def install(self, *, joins: bool = False) -> None:
         """A new store with the directory in it, as `truc init` and `truc directory import` leave it.
@@ -153,6 +164,7 @@ class Machine:
         store = open_on(self.disk.key_value(), self.disk.folder(), roll_bytes=ROLL_BYTES)
         async with trio.open_nursery() as nursery:
             self.node = await start(nursery, self._serve, store)
+            self._born = trio.current_time()
             if not self._dying:
                 self.alive.set()
 
@@ -180,7 +192,7 @@ class Machine:
             addresses=self._plan.addresses[self.name],
             contacts=others,
             delivery=self._plan.delivery.get(self.name, Settings()),
-            **self._plan.settings,
+            **{"announce": False, **self._plan.settings},  # told apart from what is delivered
         )
 
     # --- its end ------------------------------------------------------------------------------

@@ -45,6 +45,10 @@ class Mutant:
 
     name: str
     edits: tuple[Edit, ...]
+    world: tuple[str, ...] = ("tests.sim.run", *SHAPE)
+    """What runs a seed, and with which options."""
+    first: int = 1
+    """The first seed whose world can show the mistake at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +176,14 @@ MUTANTS: Final = (
 )
 
 
-def hunt(mutant: Mutant, *, first: int = 1, seeds: int = SEEDS_MAX) -> Catch:
+def hunt(mutant: Mutant, *, first: int | None = None, seeds: int = SEEDS_MAX) -> Catch:
     """Run seeds on a copy with this mistake until one catches it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
         copy_tree(copy)
         for edit in mutant.edits:
             apply(copy, edit)
-        return _run(copy, mutant, first, seeds)
+        return _run(copy, mutant, mutant.first if first is None else first, seeds)
 
 
 def copy_tree(folder: Path) -> None:
@@ -199,7 +203,8 @@ def apply(folder: Path, edit: Edit) -> None:
 
 
 def _run(copy: Path, mutant: Mutant, first: int, seeds: int) -> Catch:
-    command = [sys.executable, "-m", "tests.sim.run", "--stop", "--first", str(first), "--seeds", str(seeds), *SHAPE]
+    runner, *shape = mutant.world
+    command = [sys.executable, "-m", runner, "--stop", "--first", str(first), "--seeds", str(seeds), *shape]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     found = re.search(r"^seed (\d+): FAILED.*\n  (\w+):", done.stdout, re.MULTILINE)
@@ -210,12 +215,12 @@ def _run(copy: Path, mutant: Mutant, first: int, seeds: int) -> Catch:
     return Catch(mutant.name, 0, "")
 
 
-def write_record(catches: Sequence[Catch]) -> None:
+def write_record(catches: Sequence[Catch], record: Path = RECORD) -> None:
     """The first seed that catches each, for replaying."""
     lines = ["# Written by scripts/mutants: the first seed that catches each mutant, and the oracle's sentence."]
     for catch in catches:
         lines += ["", f"[{catch.mutant}]", f"seed = {catch.seed}", f'sentence = "{catch.sentence}"']
-    RECORD.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    record.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,8 +21,9 @@ import trio
 
 from node.lobby import VISIT_S, Lobby
 from node.tasks import Ready
-from node.transport import Accept, ByteStream, Meet, Refused
+from node.transport import Accept, ByteStream, Hear, Meet, Refused
 from protocol.errors import NetworkError, TrucError
+from tests.sim.announced import Announced, chance_of_announcements
 
 DIRECTORY: Final = "/truc/directory/1.0.0"
 PROTOCOLS: Final = ("/truc/exchange/1.0.0", "/truc/body/1.0.0", DIRECTORY)
@@ -90,6 +91,9 @@ class MemoryNetwork:
         self.hanging: Final[set[str]] = set()
         """Peer ids whose machines take connections and then say nothing."""
         self.streams_opened = 0
+        self.announcing: Final = chance_of_announcements()
+        self.announcements_lost = 0.0
+        """Which part of all announcements, between two neighbours."""
         self._links: Final[dict[frozenset[str], Link]] = {}
         self._numbers: Final = count(1)
 
@@ -357,6 +361,10 @@ class MemoryStream:
         self._outgoing.break_for_writer()
         self._incoming.break_for_reader()
 
+    def hang_up(self) -> None:
+        """The whole connection of this stream is over."""
+        self._end.hang_up()
+
     @property
     def is_finished(self) -> bool:
         """Both directions were closed and read to the end."""
@@ -385,6 +393,7 @@ class MemoryTransport:
         self._accept: Accept | None = None
         self._nursery: trio.Nursery | None = None
         self._ends_to: dict[str, dict[_End, None]] = {}
+        self.announced: Final = Announced(self)
         self.lobby: Final = Lobby(lambda: int(trio.current_time() * 1000))
         self._changes: dict[str, trio.Event] = {}
 
@@ -403,13 +412,19 @@ class MemoryTransport:
                 self._stop()
 
     def admit(self, peers: Mapping[str, str]) -> None:
-        self._peers = dict(peers)
+        before, self._peers = self._centres, dict(peers)
         self._centres = {peer_id: centre for centre, peer_id in peers.items()}
         for end in list(self.ends):
-            if end.peer_id not in self._centres:
+            if end.peer_id in before and end.peer_id not in self._centres:  # strangers go by themselves
                 end.hang_up()
         for peer_id in list(self._changes):
             self.notice(peer_id)
+
+    def announcements(self, hear: Hear) -> None:
+        self.announced.hear = hear
+
+    def announce(self, content: bytes) -> None:
+        self.announced.announce(content)
 
     def meet(self, meet: Meet) -> None:
         self.lobby.open(meet)
@@ -541,7 +556,7 @@ class MemoryTransport:
             except Exception as error:  # noqa: BLE001  # the outermost frame of a stream; kept for the oracle
                 if not self.is_dead:
                     self.network.errors.append(error)
-        stream.reset_now()
+        stream.hang_up()
 
     def kill(self, *, silently: bool) -> None:
         """The process dies. Its system hangs up for it, unless the machine is gone as well."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from node.transport import ByteStream
+from node.transport import ByteStream, Hear
 from protocol import exchange, reconcile_frames
 from protocol.encoding import decode, encode
 from protocol.exchange import FrameType
@@ -37,6 +37,12 @@ class OlderTransport(MemoryTransport):
         """As of every transport."""
         stream = await super().open_stream(centre, protocol)
         return OlderStream(stream) if protocol == exchange.PROTOCOL else stream
+
+    def announcements(self, hear: Hear) -> None:
+        """Takes no part."""
+
+    def announce(self, content: bytes) -> None:
+        """Says nothing."""
 
     def accepted(self, stream: MemoryStream) -> ByteStream:
         """What the node gets of a stream that a peer opened."""

@@ -6,7 +6,7 @@ oracle: of each record it knows which version was said last and by whom, without
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -14,15 +14,15 @@ from typing import Any, Final
 from node.authority_registrar import Applicant
 from node.authority_trust import admit_heartbeat_key, beat
 from node.keyring import Keyring
-from node.requests import make_agency_request, make_centre_request
-from protocol.checkpoint import CHECKPOINT, HEARTBEAT, NUMBERED
-from protocol.directory import AGENCY, CENTRE, LOCK, NODE, AgencyRequest, Names
+from node.requests import make_centre_request
+from protocol.checkpoint import CHECKPOINT, NUMBERED
+from protocol.directory import AGENCY, CENTRE, Names
 from protocol.directory_import import import_things
 from protocol.directory_kinds import Subject
 from protocol.directory_view import RecordCache
 from protocol.limits import HOUR_MS, MINUTE_MS
 from protocol.record import Change
-from protocol.signing import Ed25519Signer, Signed, Signer, Verifier
+from protocol.signing import Ed25519Signer, Signed, Verifier
 from protocol.staged import Staged
 from tests.sim.environment import EPOCH_MS
 from tests.sim.office import Office
@@ -61,6 +61,10 @@ class Realm:
     centres: dict[str, Centre] = field(default_factory=dict)
     hosting: dict[str, tuple[str, ...]] = field(default_factory=dict)
     host_of: dict[str, str] = field(default_factory=dict)
+    founded_at: dict[str, str] = field(default_factory=dict)
+    """Agency → where it was hosted first."""
+    founders: tuple[str, ...] = ()
+    """The honest centres that were there from the beginning: every registrar knows them."""
     villains: tuple[str, ...] = ()
     first_changes: tuple[Change, ...] = ()
     """What the import of the founding writes to a new store."""
@@ -85,6 +89,7 @@ class Realm:
         realm.offices["level-1"] = realm.offices["root"] = realm.central
         codes = [f"00.{n:02d}.W00" for n in range(1, nodes + 1)]
         realm.villains = tuple(codes[nodes - villains :])
+        realm.founders = tuple(codes[: nodes - villains])
         realm._register_all(codes)
         realm._delegate_all()
         realm._admit_heartbeats()
@@ -108,27 +113,23 @@ class Realm:
         centre = self.centres[code] = Centre.make(self.seed, code)
         self.signers[code] = centre.signer
         self.hosting.setdefault(code, ())
-        return self._request(code, centre.signer)
-
-    def rotated_centre(self, code: str) -> tuple[Signed, Ed25519Signer]:
-        """The request of a known centre for its next operational key, and that key."""
-        turn = self.turns[code] = self.turns.get(code, 0) + 1
-        signer = Ed25519Signer(key_seed(self.seed, f"{code} operational {turn}"))
-        return self._request(code, signer), signer
-
-    def _request(self, code: str, signer: Signer) -> Signed:
-        centre = self.centres[code]
         return make_centre_request(
             code=code,
             names=Names(vi=f"Trung tâm {code}"),
             peer_id=centre.peer_id,
-            signers=[signer],
+            signers=[centre.signer],
             sealing_raw=centre.sealing.public_raw,
             now_ms=self.clock_ms,
         )
 
+    def next_signer(self, code: str) -> Ed25519Signer:
+        """A further operational key of a centre."""
+        turn = self.turns[code] = self.turns.get(code, 0) + 1
+        return self._turned(code, turn)
+
     def hosts(self, agency: str, centre: str) -> None:
         """An agency is at this centre from now on."""
+        self.founded_at.setdefault(agency, centre)
         before = self.host_of.get(agency)
         if before is not None:
             self.hosting[before] = tuple(one for one in self.hosting[before] if one != agency)
@@ -136,7 +137,7 @@ class Realm:
         self.host_of[agency] = centre
 
     def _delegate_all(self) -> None:
-        """Registrars below level 1 apply, and are registered with their keys; then they register bodies of their own."""
+        """Registrars below level 1 apply, and are registered with their keys; then they register a body each."""
         for code in DELEGATED:
             if code not in self.host_of:
                 continue
@@ -179,6 +180,15 @@ class Realm:
             identity_seed=centre.identity_seed,
         )
 
+    def keys_of(self, code: str) -> frozenset[bytes]:
+        """Ids of all operational keys that a centre has had."""
+        turns = range(1, self.turns.get(code, 0) + 1)
+        signers = [self.centres[code].signer, *(self._turned(code, turn) for turn in turns)]
+        return frozenset(signer.public.key_id for signer in signers)
+
+    def _turned(self, code: str, turn: int) -> Ed25519Signer:
+        return Ed25519Signer(key_seed(self.seed, f"{code} operational {turn}"))
+
     @property
     def honest(self) -> tuple[str, ...]:
         """Every centre that is not hostile."""
@@ -189,7 +199,7 @@ class Realm:
     def take_stock(self, office: Office) -> list[Signed]:
         """What an office says now that it has not said before; each the last word about its record."""
         fresh = office.hand_out()
-        for signed in sorted(fresh, key=lambda one: _order(one)):
+        for signed in sorted(fresh, key=_order):
             self.remember(signed)
         return fresh
 

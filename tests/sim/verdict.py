@@ -33,6 +33,12 @@ class Sentence(Enum):
     WRONG = "a reader was given other bytes than the sender handed in"
     REFUSED = "a sound document was refused"
     BROKEN = "a node failed in a way that no fault explains"
+    ROLLED_BACK = "a record of the directory went back to an older version"
+    TAKEN_OVER = "a take-over that nobody endorsed counted before its day was over"
+    DIVERGED = "nodes that know all there is do not believe the same"
+    UNADMITTED = "an honest peer lost its admission"
+    BLAMED = "somebody honest was marked as bad"
+    UNPROVEN = "what everybody must be warned of was not told"
 
 
 @dataclass(slots=True)

@@ -24,9 +24,10 @@ from node.api.server import Bound, serve_api
 from node.config import Config, make_config
 from node.daemon import Node, NodeSettings, run_node
 from node.environment import RealEnvironment
-from node.keyring import Keyring
+from node.keyring import Keyring, OutsideKey, SignerPlace
 from node.logs import LineSink, make_log
 from node.metrics import Metrics
+from node.pki_anchors import PkiSettings
 from protocol.step import Settings
 from storage.store import Store, create_store, open_store
 from tests.sim.network import MemoryNetwork
@@ -120,21 +121,29 @@ def open_or_create(folder: Path, tree: Tree, *, joined: bool = True) -> Store:
 
 @asynccontextmanager
 async def api_node(
-    folder: Path, *, tree: Tree | None = None, joined: bool = True, settings: Settings | None = None, **api: Any
+    folder: Path,
+    *,
+    tree: Tree | None = None,
+    joined: bool = True,
+    settings: Settings | None = None,
+    pki: PkiSettings | None = None,
+    places: tuple[SignerPlace, ...] = (),
+    **api: Any,
 ) -> AsyncIterator[ApiNode]:
-    """Run a node; it is stopped, and its store closed, at the end."""
+    """Run a node; it is stopped, and its store closed, at the end. `places`: keys that are elsewhere."""
     tree = Tree.make() if tree is None else tree
     centre = tree.centres[CENTRE]
     environment, log_file = TreeEnvironment(), io.StringIO()
     store = open_or_create(folder, tree, joined=joined)
     keyring = Keyring(
-        signers={"": centre.signer},
+        signers={"": centre.signer, **{place.agency: OutsideKey(place.public) for place in places}},
         sealing={centre.sealing.key_id: centre.sealing},
         vault_key=key_seed(1, "vault"),
         identity_seed=centre.identity_seed,
+        places=places,
     )
     network = MemoryNetwork(Random(1))
-    node_settings = NodeSettings(centre=CENTRE, anchor=tree.anchor)
+    node_settings = NodeSettings(centre=CENTRE, anchor=tree.anchor, pki=pki or PkiSettings())
     if settings is not None:
         node_settings = replace(node_settings, delivery=settings)
     try:

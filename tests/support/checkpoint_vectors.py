@@ -51,6 +51,7 @@ LATER: Final = replace(
 NOTHING_YET: Final = replace(FIRST, registrar="level-1", number=1, count=0, root=bytes(32))
 BEAT: Final = Heartbeat(registrar="H38", generation=1, checkpoint=sha256(b"it").digest(), created_ms=START_MS)
 
+BEFORE: Final = sha256(b"the one before").digest()
 TWO: Final = (agency("H38", 5, "H38.1"), agency("H38", 5, "H38.2"))
 
 
@@ -67,6 +68,8 @@ def checkpoints() -> list[Row]:
         _good_fork("two records under one number", *TWO),
         _good_fork("the same two the other way round", *reversed(TWO)),
         _good_fork("a record and a checkpoint under one number", TWO[0], checkpoint("H38", 5)),
+        _good_fork("two checkpoints after one", *(checkpoint("H38", n, previous=BEFORE) for n in (7, 9))),
+        _good_fork("two first checkpoints", checkpoint("H38", 7), checkpoint("H38", 9)),
     ]
     return [*good, *(_explained(row) for row in _bad_statements()), *(_explained(row) for row in _bad_forks())]
 
@@ -146,12 +149,19 @@ def _bad_forks() -> list[Row]:
         bad("another number", one, agency("H38", 6, "H38.2").to_wire()),
         bad("another generation", one, agency("H38", 5, "H38.2", generation=2).to_wire()),
         bad("another registrar", one, agency("level-1", 5, "H38.2").to_wire()),
+        bad("two checkpoints after two others", *_after(BEFORE, sha256(b"another").digest())),
+        bad("two checkpoints after one, of two generations", *_after(BEFORE, BEFORE, generation=2)),
         bad("things without numbers", lock("H38", START_MS).to_wire(), lock("H39", START_MS).to_wire()),
         bad("a thing that cannot be read", b"\xc1", other),
         _bad("a proof with signatures", FORK.name, encode([FORK.name, statement, [1]])),
         _bad("a proof of two elements and a half", FORK.name, fork_wire(proof)[:-1]),
         _bad("a proof that is no statement", FORK.name, encode([FORK.name, 1, []])),
     ]
+
+
+def _after(one: bytes, other: bytes, **more: Any) -> list[bytes]:
+    two = (checkpoint("H38", 7, previous=one), checkpoint("H38", 9, previous=other, **more))
+    return [thing.to_wire() for thing in sorted(two, key=lambda thing: thing.digest)]
 
 
 def _bad(name: str, form: str, octets: bytes) -> Row:
@@ -201,6 +211,8 @@ TREE_KEYS: Final = [
     ("a self-lock", int(Subject.LOCK), "H38.12"),
     ("a heartbeat", int(Subject.HEARTBEAT), "level-1"),
     ("a fork", int(Subject.FORK), fork_code("H38", 2)),
+    ("a pending version", int(Subject.PENDING), "3/H38.12"),
+    ("a version in force beside a pending one", int(Subject.MEANWHILE), "2/00.22.W00"),
 ]
 
 _NO_PREFIX: Final = [

@@ -47,12 +47,13 @@ class DirectoryNodes:
     def __init__(self, tree: Tree | None = None, *, settings: dict[str, Any] | None = None) -> None:
         self.tree = Tree.make() if tree is None else tree
         self.founding = self.tree.imported().changes
-        self.settings = {"ping_s": 5.0, **(settings or {})}
+        self.settings = {"ping_s": 5.0, "announce": False, **(settings or {})}
         self.network = MemoryNetwork(Random(1))
         self.nodes: dict[str, Node] = {}
         self.logs = {centre: io.StringIO() for centre in self.tree.centres}
         self.environments: dict[str, SimEnvironment] = {}
         self.ready_ms = TREE_READY_MS
+        self._marks: dict[str, bytes] = {}
 
     async def run(self, centre: str, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """One node until cancelled."""
@@ -131,7 +132,7 @@ class DirectoryNodes:
         return self.tree.publish(self.tree.next_agency(code, **changes))
 
     def checkpoint(self, registrar: str = "level-1", *heartbeat: Signer, **changes: Any) -> Signed:
-        """A checkpoint over all that the registrar has signed."""
+        """A checkpoint over all that the registrar has signed, after the one that was made last."""
         self.set_clock()
         newest: dict[bytes, bytes] = {}
         for signed in self.tree.signed:
@@ -149,11 +150,14 @@ class DirectoryNodes:
                 "created_ms": self.tree.tick(),
                 "count": len(tree),
                 "root": tree.root if len(tree) else EMPTY,
+                "previous": self._marks.get(registrar, EMPTY),
                 "heartbeat": entries,
                 **changes,
             }
         )
-        return self.tree.sign(CHECKPOINT, value, self.tree.registrars[registrar])
+        signed = self.tree.sign(CHECKPOINT, value, self.tree.registrars[registrar])
+        self._marks[registrar] = signed.digest
+        return signed
 
 
 def heartbeat_of(checkpoint: Signed, signer: Signer, created_ms: int) -> Signed:

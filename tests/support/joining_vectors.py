@@ -49,7 +49,11 @@ def anchors() -> list[Row]:
 def _bad_files() -> list[Row]:
     plain = ANCHOR.encode(SMALL)
     return [
-        _file("another root digest under the old check", [ANCHOR.name, _with(root=bytes([1]) * 32), _sum(plain)], "anchor_damaged"),
+        _file(
+            "another root digest under the old check",
+            [ANCHOR.name, _with(root=bytes([1]) * 32), _sum(plain)],
+            "anchor_damaged",
+        ),
         _file("no check", [ANCHOR.name, plain], "anchor_damaged"),
         _file("a later version", ["truc/anchor/2", plain, _sum(plain)], "format_newer"),
         _file("a directory file", ["truc/directory-file/1", []], "format_other"),
@@ -58,40 +62,81 @@ def _bad_files() -> list[Row]:
         _stated("a short digest", _with(root=DIGEST[:31]), "format_field", "root_digest"),
         _stated("nobody to ask", _with(contacts=[]), "format_field", "contacts"),
         _stated("seventeen contacts", _with(contacts=[_contact(n) for n in range(17)]), "format_field", "contacts"),
-        _stated("a centre twice", _with(contacts=[_contact(0), {**_contact(1), 1: "00.00.W00"}]), "format_field", "contacts"),
-        _stated("a peer id twice", _with(contacts=[_contact(0), {**_contact(1), 2: PEERS[0]}]), "format_field", "contacts"),
-        _stated("an agency in the place of a centre", _with(contacts=[{**_contact(0), 1: "H38.12.15"}]),
-                "format_centre_code", "contacts[0].centre"),
-        _stated("a peer id that is none", _with(contacts=[{**_contact(0), 2: "12D3KooW0"}]), "format_field", "contacts[0].peer_id"),
-        *(
-            _stated(f"address {address!r}", _with(contacts=[{**_contact(0), 3: [address]}]),
-                    "format_field", "contacts[0].addresses[0]")
-            for address in ("10.0.0.5:4601", "/ip4/10.0.0.5/udp/4601", "/ip4/10.0.0.5/tcp/0", "/ip4/10.0.0.5/tcp/70000",
-                            "/ip4/10.0.0.5/tcp/4601/p2p/x", "/ip4//tcp/4601", "/ip4/a b/tcp/4601")
+        _stated(
+            "a centre twice", _with(contacts=[_contact(0), {**_contact(1), 1: "00.00.W00"}]), "format_field", "contacts"
         ),
-        _stated("an address twice", _with(contacts=[{**_contact(0), 3: ["/ip4/1.2.3.4/tcp/1"] * 2}]),
-                "format_field", "contacts[0].addresses"),
+        _stated(
+            "a peer id twice", _with(contacts=[_contact(0), {**_contact(1), 2: PEERS[0]}]), "format_field", "contacts"
+        ),
+        _stated(
+            "an agency in the place of a centre",
+            _with(contacts=[{**_contact(0), 1: "H38.12.15"}]),
+            "format_centre_code",
+            "contacts[0].centre",
+        ),
+        _stated(
+            "a peer id that is none",
+            _with(contacts=[{**_contact(0), 2: "12D3KooW0"}]),
+            "format_field",
+            "contacts[0].peer_id",
+        ),
+        *(
+            _stated(
+                f"address {address!r}",
+                _with(contacts=[{**_contact(0), 3: [address]}]),
+                "format_field",
+                "contacts[0].addresses[0]",
+            )
+            for address in (
+                "10.0.0.5:4601",
+                "/ip4/10.0.0.5/udp/4601",
+                "/ip4/10.0.0.5/tcp/0",
+                "/ip4/10.0.0.5/tcp/70000",
+                "/ip4/10.0.0.5/tcp/4601/p2p/x",
+                "/ip4//tcp/4601",
+                "/ip4/a b/tcp/4601",
+            )
+        ),
+        _stated(
+            "an address twice",
+            _with(contacts=[{**_contact(0), 3: ["/ip4/1.2.3.4/tcp/1"] * 2}]),
+            "format_field",
+            "contacts[0].addresses",
+        ),
         _stated("no address", _with(contacts=[{**_contact(0), 3: []}]), "format_field", "contacts[0].addresses"),
         _stated("a name with a line end", {**_map(), 3: "a\nb"}, "format_field", "name"),
         _stated("an unknown key below 128", {**_map(), 4: 1}, "format_newer"),
-        {"name": "more than 8 KiB", "hex": encode([ANCHOR.name, bytes(8_200), bytes(8)]).hex(), "error": "format_too_large"},
+        {
+            "name": "more than 8 KiB",
+            "hex": encode([ANCHOR.name, bytes(8_200), bytes(8)]).hex(),
+            "error": "format_too_large",
+        },
         {"name": "cut in the middle", "hex": write_anchor(SMALL)[:-9].hex(), "error": "format_malformed"},
-    ]  # fmt: skip
+    ]
 
 
 def _bad_texts() -> list[Row]:
     text = anchor_text(SMALL)
     letter = "A" if text[-20] != "A" else "B"
     return [
-        {"name": "broken over lines by mail", "text": f" {text[:70]}\r\n {text[70:]}\n", "hex": write_anchor(SMALL).hex(), "read": True},
+        {
+            "name": "broken over lines by mail",
+            "text": f" {text[:70]}\r\n {text[70:]}\n",
+            "hex": write_anchor(SMALL).hex(),
+            "read": True,
+        },
         {"name": "text without its end", "text": text[:-8], "error": "format_malformed"},
         {"name": "a letter changed", "text": text[:-20] + letter + text[-19:], "error": "anchor_damaged"},
         {"name": "with padding", "text": text + "=", "error": "anchor_damaged"},
         {"name": "a letter outside the alphabet", "text": text[:40] + "+" + text[41:], "error": "anchor_damaged"},
         {"name": "one letter", "text": PREFIX + "A", "error": "anchor_damaged"},
-        {"name": "stray bits", "text": PREFIX + base64.urlsafe_b64encode(b"x").decode()[0] + "B", "error": "anchor_damaged"},
+        {
+            "name": "stray bits",
+            "text": PREFIX + base64.urlsafe_b64encode(b"x").decode()[0] + "B",
+            "error": "anchor_damaged",
+        },
         {"name": "nothing", "text": PREFIX, "error": "format_malformed"},
-    ]  # fmt: skip
+    ]
 
 
 def _contact(n: int) -> dict[int, Any]:
@@ -132,7 +177,11 @@ def introductions() -> list[Row]:
     later = tree.next_centre("00.01.W00", peer_id=PEERS[3])
     moved = tree.publish(later, tree.centres["00.01.W00"].signer).to_wire()
     newer = replace(tree.signed[1], format="truc/centre/2").to_wire()
-    assert (tree.signed[0].format, tree.signed[1].format, tree.signed[4].format) == (ROOT.name, CENTRE.name, CENTRE.name)
+    assert (tree.signed[0].format, tree.signed[1].format, tree.signed[4].format) == (
+        ROOT.name,
+        CENTRE.name,
+        CENTRE.name,
+    )
     many = [replace(tree.signed[0], statement=ROOT.encode(tree.root(version=n))).to_wire() for n in range(1, 33)]
     return [
         _introduced("root and record", [root, record], own, centre="00.01.W00"),
@@ -147,7 +196,7 @@ def introductions() -> list[Row]:
         _introduced("thirty-three things", [*many, record], own, error="introduction_unproven"),
         _introduced("a record of a later format", [root, newer], own, error="format_newer"),
         _introduced("no signed thing", [b"\\x93junk"], own, error="format_malformed"),
-    ]  # fmt: skip
+    ]
 
 
 def _introduced(name: str, things: list[bytes], peer: str, **outcome: str) -> Row:

@@ -22,9 +22,7 @@ Row = dict[str, Any]
 
 ONE, TWO, STRANGER = (Ed25519Signer(key_seed(11, name)) for name in ("one", "two", "stranger"))
 ANCHOR: Final = bytes(range(32))
-ROOT_KEY: Final = KeyRequest(
-    created_ms=START_MS, purpose="root", keys=(entry_of(ONE),), holder="Ông An", anchor=ANCHOR
-)
+ROOT_KEY: Final = KeyRequest(created_ms=START_MS, purpose="root", keys=(entry_of(ONE),), holder="Ông An", anchor=ANCHOR)
 FOUNDING: Final = replace(ROOT_KEY, anchor=bytes(32))
 LEVEL_1: Final = replace(
     ROOT_KEY, purpose="level-1", keys=(entry_of(ONE), entry_of(TWO)), extensions={200: "tương lai"}

@@ -46,7 +46,7 @@ class Place:
         self.metrics: Final = Metrics()
         self.lines: Final = io.StringIO()
         self.log: Final[Log] = make_log(LineSink(self.lines), RealEnvironment())
-        self.transport: Final = Libp2pTransport(
+        self.transport = Libp2pTransport(
             identity_seed=self.seed, listen=[self.address], metrics=self.metrics, log=self.log
         )
 

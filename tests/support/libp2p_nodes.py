@@ -17,7 +17,7 @@ import trio
 
 from node.daemon import Node, NodeSettings, run_node
 from node.keyring import Keyring
-from node.libp2p.transport import Libp2pTransport
+from node.libp2p.transport import PROTOCOLS, Libp2pTransport
 from node.logs import LineSink, make_log
 from node.metrics import Metrics
 from storage.store import create_store
@@ -34,9 +34,10 @@ async def libp2p_nodes(
     without: Collection[str] = (),
     apart: Collection[tuple[str, str]] = (),
     settings: Mapping[str, Any] | None = None,
+    protocols: Collection[str] = PROTOCOLS,
 ) -> AsyncIterator[dict[str, ApiNode]]:
     """A running node for every centre but those `without` one, by centre code. Those that are `apart`
-    know of each other, and tell others, addresses at which nobody listens."""
+    know of each other, and tell others, addresses at which nobody listens. Streams are of these `protocols`."""
     addresses = {code: (f"/ip4/127.0.0.1/tcp/{free_port()}",) for code in tree.centres}
     nodes: dict[str, ApiNode] = {}
     with ExitStack() as closing:
@@ -48,7 +49,7 @@ async def libp2p_nodes(
                 told = {"addresses": _nowhere()} if hidden else {}
                 special = {**(settings or {}), **told}
                 nodes[code] = await nursery.start(
-                    partial(run_one, folder / code, tree, code, seen, closing, settings=special)
+                    partial(run_one, folder / code, tree, code, seen, closing, settings=special, protocols=protocols)
                 )
             yield nodes
             nursery.cancel_scope.cancel()
@@ -67,6 +68,7 @@ async def run_one(
     *,
     incarnation: bytes = b"",
     settings: Mapping[str, Any] | None = None,
+    protocols: Collection[str] = PROTOCOLS,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """One node until cancelled; started with its `ApiNode`."""
@@ -96,7 +98,11 @@ async def run_one(
                 ),
                 environment=environment,
                 transport=Libp2pTransport(
-                    identity_seed=centre.identity_seed, listen=addresses[code], metrics=metrics, log=log
+                    identity_seed=centre.identity_seed,
+                    listen=addresses[code],
+                    metrics=metrics,
+                    log=log,
+                    protocols=protocols,
                 ),
                 store=store,
                 keyring=keyring,

@@ -51,9 +51,7 @@ def moment(at_ms: int) -> dt.datetime:
 
 def name_of(text: str) -> x509.Name:
     """A name with this common name, in Việt Nam."""
-    return x509.Name(
-        [x509.NameAttribute(NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(NameOID.COMMON_NAME, text)]
-    )
+    return x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +81,11 @@ class Holder:
         """As a token signs: by the algorithm of its key, SHA-256."""
         if isinstance(self.key, rsa.RSAPrivateKey):
             return self.key.sign(text, padding.PKCS1v15(), hashes.SHA256())
-        return self.key.sign(text, ec.ECDSA(hashes.SHA256()))
+        return self.key.sign(text, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
-    def proof(self, code: str, centre: str, key_id: bytes, /, *, created_ms: int = NOW_MS - DAY_MS, **other: Any) -> Proof:
+    def proof(
+        self, code: str, centre: str, key_id: bytes, /, *, created_ms: int = NOW_MS - DAY_MS, **other: Any
+    ) -> Proof:
         """The holder endorses a key; `other` replaces fields of the endorsement."""
         fields = {
             "code": code,
@@ -137,7 +137,8 @@ def issue(
         builder = builder.add_extension(policies, critical=True)
     for extension, critical in further:
         builder = builder.add_extension(extension, critical=critical)
-    return Holder(name=name, key=key, certificate=builder.sign(issuer_key, hashes.SHA256()))
+    same = True if isinstance(issuer_key, ec.EllipticCurvePrivateKey) else None
+    return Holder(name=name, key=key, certificate=builder.sign(issuer_key, hashes.SHA256(), ecdsa_deterministic=same))
 
 
 def _usage(usage: tuple[bool, bool], *, ca: bool, crl_sign: bool) -> x509.KeyUsage:
@@ -183,7 +184,9 @@ def revocation_list(
         builder = builder.add_revoked_certificate(entry.build())
     for extension, critical in further:
         builder = builder.add_extension(extension, critical=critical)
-    made = builder.sign(signed_by or by.key, hashes.SHA256())
+    key = signed_by or by.key
+    same = True if isinstance(key, ec.EllipticCurvePrivateKey) else None
+    made = builder.sign(key, hashes.SHA256(), ecdsa_deterministic=same)
     return made.public_bytes(serialization.Encoding.DER)
 
 

@@ -183,7 +183,7 @@ def test_what_nobody_entitled_signed_is_not_written_down(authority: Authority, t
     assert (tmp_path / "all" / ISSUED_FILE).read_bytes() == before
 
 
-def test_heartbeats_and_fork_proofs_in_a_file_pass_by(authority: Authority, tmp_path: Path) -> None:
+def test_heartbeats_in_a_file_pass_by_and_fork_proofs_get_no_signature(authority: Authority, tmp_path: Path) -> None:
     key = authority.make_key("heartbeat", PASSPHRASE, entropy=entropy_of("beat"), cost=CHEAP)
     admit_heartbeat_key(authority, key, LATER)
     shutil.copytree(tmp_path / "all", tmp_path / "copy")
@@ -194,8 +194,23 @@ def test_heartbeats_and_fork_proofs_in_a_file_pass_by(authority: Authority, tmp_
     before = authority.directory_file()
     beside = [beat(authority, LATER + 10).to_wire(), fork_wire(fork_of(*twins))]
     assert authority.sign(beside, LATER + 10) == []
-    see(authority, beside, LATER + 10)
     assert authority.directory_file() == before
+    see(authority, beside[:1], LATER + 10)
+    assert authority.directory_file() == before
+
+
+def test_fork_of_the_registrars_own_log_is_heard_of_by_the_proof_alone(authority: Authority, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "all", tmp_path / "copy")
+    twins = [
+        opened.change_agency("G12", LATER + 5, kind=kind)
+        for opened, kind in ((authority, "bộ"), (reopened(tmp_path / "copy"), "sở"))
+    ]
+    proof = fork_wire(fork_of(*twins))
+    with expects("authority_behind", ConfigurationError):
+        see(authority, [proof], LATER + 10)
+    done = recover(authority, ROLE_LEVEL_1, [proof], LATER + 20)
+    assert (done.generation, len(done.entered)) == (2, 3)
+    assert authority.change_agency("G12", LATER + 30, kind="cục").digest
 
 
 def test_an_agency_is_registered_once_and_named_once_in_an_act(authority: Authority) -> None:
@@ -404,6 +419,35 @@ def test_a_registrar_is_cut_off_at_once_and_its_successor_waits_for_the_day(
     fresh = Ministry(tmp_path / "new", authority, "G12")
     delegate(authority, "G12", fresh.request, LATER + 2 * HOUR_MS)
     assert authority.view.pending_agency("G12") is not None
+
+
+def test_expired_keys_of_a_registrar_sign_nothing_and_fresh_ones_take_their_place(
+    authority: Authority, tmp_path: Path
+) -> None:
+    ministry = Ministry(tmp_path / "G12", authority, "G12")
+    delegate(authority, "G12", ministry.request, LATER, urgent=True)
+    ministry.take(authority)
+    ministry.authority.register_agency(code="G12.1", names=NAMES, host="00.01.W00", now_ms=LATER)
+    late = LATER + 6 * 365 * DAY_MS
+    see(ministry.authority, read_file(ministry.authority.directory_file()), late)
+    with expects("authority_keys_missing", ConfigurationError):
+        ministry.authority.change_agency("G12.1", late, kind="cục", registrar="G12")
+    see(authority, read_file(authority.directory_file()), late)
+    fresh = apply_as_registrar(
+        folder(tmp_path / "fresh"),
+        Applicant(code="G12"),
+        read_file(authority.directory_file()),
+        anchor=authority.anchor,
+        passphrase=PASSPHRASE,
+        entropy=entropy_of("fresh"),
+        now_ms=late,
+        cost=CHEAP,
+    )
+    delegate(authority, "G12", fresh[1], late, urgent=True)
+    fresh[0].keep([*things_of(authority), *things_of(ministry.authority)], late)
+    fresh[0].note_seen(late)
+    fresh[0].change_agency("G12.1", late + 5, kind="cục", registrar="G12")
+    assert fresh[0].view.agency("G12.1").kind == "cục"
 
 
 # --- heartbeats -----------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from node.authority_folder import BOOK_FILE
+from node.authority_folder import BOOK_FILE, AuthorityFolder
+from node.authority_root import create_authority
 from node.cli.authority import TEXTS, authority
 from node.cli.grammar import ExitCode
 from node.cli.main import truc
@@ -280,7 +281,15 @@ class Registrar(Office):
 
 @pytest.fixture
 def founded(office: Office) -> Office:
-    office.run("init")
+    """The root's keys are cheap to open, so that a test may open them often."""
+    create_authority(
+        AuthorityFolder(OsFolder(office.path / "authority")),
+        name="Trục",
+        passphrase="mật khẩu".encode(),
+        entropy=office.environment.entropy,
+        now_ms=office.environment.now_ms(),
+        cost=Cost(memory_kib=8, passes=1),
+    )
     office.run("centre", office.request(CENTRE_1), office.request(CENTRE_2))
     office.run("agency", "--code", "G12", "--name", "Bộ", "--host", "00.01.W00")
     return office
@@ -358,6 +367,27 @@ def test_a_plan_is_carried_out_in_one_act(founded: Office) -> None:
     plan.write_bytes(b"code\n\xff\n")
     wrong = founded.run("reorganise", str(plan), code=ExitCode.LOCAL)
     assert (wrong["code"], wrong["field"]) == ("authority_plan", "line 2")
+
+
+def test_mistakes_in_a_plan_are_listed_and_valid_lines_are_signed_on_demand(founded: Office) -> None:
+    plan, rest = founded.path / "plan.csv", founded.path / "rest.csv"
+    plan.write_text("code,name,host\nG12.1,Cục,00.01.W00\nG12.2,Cục,00.09.W00\nG12.2.1,Chi cục,00.01.W00\n", "utf-8")
+    for words in (["reorganise", str(plan)], ["reorganise", str(plan), "--check"]):
+        answer = founded.run(*words, code=ExitCode.REFUSED)
+        assert (answer["code"], answer["changes"], answer["same"]) == ("authority_plan", 1, 0)
+        assert [(row["line"], row["about"], row["code"]) for row in answer["faults"]] == [
+            (3, "G12.2", "centre_unknown"), (4, "G12.2.1", "lint_parent"),
+        ]  # fmt: skip
+        assert all(row["vi"] != row["en"] and row["next"]["vi"] for row in answer["faults"])
+    text = founded.run("reorganise", str(plan), lang="vi", as_json=False, code=ExitCode.REFUSED)
+    assert "Dòng 3 G12.2: centre_unknown: Không có trung tâm nào mang mã 00.09.W00." in text
+    assert "1 thay đổi sẽ được ký; 0 dòng không đổi gì; 2 dòng sai." in text
+    answer = founded.run("reorganise", str(plan), "--keep-valid", "--rest", str(rest), code=ExitCode.REFUSED)
+    assert [row["about"] for row in answer["signed"]] == ["truc/agency/1 G12.1"]
+    assert rest.read_text("utf-8") == "code,name,host\nG12.2,Cục,00.09.W00\nG12.2.1,Chi cục,00.01.W00\n"
+    plan.write_text("code,name,host\nG12.1,Cục,00.01.W00\n", "utf-8")
+    answer = founded.run("reorganise", str(plan))
+    assert (answer["same"], answer["signed"]) == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from node.config import (
     Config,
     ConfigurationMistakes,
     PeerConfig,
+    SignerConfig,
     TlsConfig,
     load_config,
     make_config,
@@ -111,6 +112,8 @@ def test_a_file_of_version_1_is_read_with_every_key_set() -> None:
     assert (read.api.tls.address, read.api.tls.certificate) == (("10.0.0.5", 4643), folder / "tls/certificate.pem")
     assert read.delivery.retention_days == 0
     assert read.keystore.credential_file == folder / "credential"
+    assert (read.pki.anchors, read.pki.require_pki) == ((folder / "pki/root.pem",), True)
+    assert [(one.agency, one.uid, one.deadline_seconds) for one in read.signers] == [("H38.12", 998, 10)]
     assert read.metrics.loopback_port == 9464
     defaults = config().model_dump(exclude={"config_version"})
     assert all(read.model_dump()[section] != value for section, value in defaults.items())
@@ -256,6 +259,25 @@ def test_a_mistake_never_repeats_a_credential_that_was_put_in_the_wrong_place() 
     assert "mat-khau" not in text(caught[0], "vi") + str(caught[0])
 
 
+SIGNER = {"socket": "signer.sock", "public_key": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}
+
+
+@pytest.mark.parametrize("key", ["", "zz", "00" * 31, "00" * 32, 7])
+def test_a_signer_is_named_with_a_key_that_can_verify(key: Any) -> None:
+    assert only_mistake(signers=[SIGNER | {"public_key": key}]) == ("signers[0].public_key", "config_form")
+
+
+def test_a_signer_is_for_an_agency_code_and_no_agency_has_two() -> None:
+    assert only_mistake(signers=[SIGNER | {"agency": "00.22.W00"}]) == ("signers[0].agency", "config_form")
+    assert only_mistake(signers=[SIGNER, SIGNER]) == ("signers", "config_repeated")
+    assert config(signers=[SIGNER]).signers[0].socket == Path("/etc/truc/signer.sock")
+
+
+def test_certificates_are_not_demanded_without_anchors_to_judge_them_by() -> None:
+    assert only_mistake(pki={"require_pki": True}) == ("pki.require_pki", "pki_required_without_anchors")
+    assert config(pki={"require_pki": True, "anchors": ["a.pem"]}).pki.anchors == (Path("/etc/truc/a.pem"),)
+
+
 # --- what is no configuration at all --------------------------------------------------------
 
 
@@ -325,7 +347,7 @@ def _keys_of(values: dict[str, Any], path: str = "") -> set[str]:
 
 
 def _keys_of_model(model: type[BaseModel], path: str = "") -> set[str]:
-    inside: dict[str, type[BaseModel]] = {"peers": PeerConfig, "api.tls": TlsConfig}
+    inside: dict[str, type[BaseModel]] = {"peers": PeerConfig, "signers": SignerConfig, "api.tls": TlsConfig}
     found: set[str] = set()
     for key, field in model.model_fields.items():
         place = f"{path}{key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 
 from node.authority import Authority
+from node.authority_recovery import recover
+from node.directory_dirt import spelling
 from node.directory_lint import Linted, lint
-from protocol.directory import ROOT, RecordState
+from protocol.checkpoint import CHECKPOINT, Checkpoint, fork_of, fork_wire
+from protocol.directory import AGENCY, NODE, ROOT, Names, NodeRecord, RecordState
 from protocol.directory_file import read_file
 from protocol.errors import NotNow
 from protocol.limits import DAY_MS, HOUR_MS
@@ -30,7 +34,7 @@ def authority(tmp_path: Path) -> Authority:
     for centre in (CENTRE_1, CENTRE_2):
         act.register_centre(request_of(centre))
     for code in ("G12", "G13"):
-        act.register_agency(code=code, names=NAMES, host="00.01.W00")
+        act.register_agency(code=code, names=Names(vi=f"Bộ {code}"), host="00.01.W00")
     opened.complete(act)
     return opened
 
@@ -100,18 +104,12 @@ def test_gaps_forks_and_false_checkpoints_are_told(authority: Authority) -> None
     assert told(lint(rest, LATER, anchor=authority.anchor)) == {("level-1", "warning", "lint_gap")}
     tree = Tree.make(1)
     record = tree.agencies["G12"]
-    twin = tree.sign_agency(replace(record, kind="khác")) if hasattr(tree, "sign_agency") else None
-    if twin is None:
-        from protocol.directory import AGENCY
-
-        twin = tree.sign(AGENCY, replace(record, kind="khác"), tree.registrars[record.registrar])
+    twin = tree.sign(AGENCY, replace(record, kind="khác"), tree.registrars[record.registrar])
     found = lint([*tree.things, twin.to_wire()], LATER + 10 * DAY_MS, anchor=tree.anchor)
     assert {("level-1", "fault", "lint_fork"), ("truc/agency/1 G12", "fault", "directory_fork")} <= told(found)
 
 
 def test_a_checkpoint_that_says_another_thing_is_told() -> None:
-    from protocol.checkpoint import CHECKPOINT, Checkpoint
-
     tree = Tree.make(1)
     number = tree.next_number("level-1")
     lie = Checkpoint(
@@ -128,3 +126,71 @@ def test_without_a_root_nothing_can_be_judged(authority: Authority) -> None:
     with expects("directory_no_root", NotNow):
         lint([*things, broken], LATER)
     assert entry_of(CENTRE_1.signer).key_id == CENTRE_1.signer.public.key_id
+
+
+def test_two_spellings_of_one_body_and_namesakes_are_told(authority: Authority) -> None:
+    for code, name in (("G12.1", "Cục Thuế"), ("G12.01", "Cục Kho bạc"), ("G12.2", "cục  thuế"), ("G13.1", "Cục Thuế")):
+        authority.register_agency(code=code, names=Names(vi=name), host="00.01.W00", now_ms=LATER)
+    assert told(linted(authority)) == {
+        ("G12.01", "warning", "lint_twin_code"),
+        ("G12.1", "warning", "lint_twin_name"),
+        ("G12.2", "warning", "lint_text"),
+    }
+    assert linted(authority).is_clean, "people decide whether they are one"
+    authority.close_agency("G12.01", LATER + 5, successors=["G12.1"])
+    authority.close_agency("G12.2", LATER + 6, successors=["G12.1"])
+    assert told(linted(authority)) == set()
+
+
+def test_names_that_are_not_composed_are_told(authority: Authority) -> None:
+    apart = unicodedata.normalize("NFD", "Bộ Tài chính")
+    authority.change_agency("G12", LATER, names=Names(vi=apart, en="Ministry  of Finance"))
+    found = linted(authority)
+    assert told(found) == {("G12", "warning", "lint_text")}
+    assert len(found.flaws) == 2
+    assert authority.view.agency("G12").names.vi == apart, "what is signed stays as it is"
+
+
+def test_who_stays_below_a_parent_that_closed_is_told(authority: Authority) -> None:
+    authority.register_agency(code="G12.1", names=NAMES, host="00.01.W00", now_ms=LATER)
+    authority.close_agency("G12", LATER + 5, successors=["G13"])
+    assert told(linted(authority)) == {("G12.1", "warning", "lint_orphan")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("G12.1", "G12.01", True),
+        ("G12.1", "G12.10", False),
+        ("H37.DN.001", "H37.dn.1", True),
+        ("G12.0", "G12.00", True),
+        ("G12.0A", "G12.A", False),
+        ("000.00.01.G12", "000.00.1.G12", False),
+    ],
+)
+def test_spellings_differ_by_padding_and_case_alone(one: str, other: str, same: bool) -> None:
+    assert (spelling(one) == spelling(other)) is same
+
+
+def test_a_proof_of_a_fork_in_the_file_is_told_as_a_fork(authority: Authority) -> None:
+    tree = Tree.make(1)
+    record = tree.agencies["G12"]
+    twins = [tree.sign(AGENCY, replace(record, kind=kind), tree.registrars[record.registrar]) for kind in ("a", "b")]
+    found = lint([*tree.things, fork_wire(fork_of(*twins))], LATER + 10 * DAY_MS, anchor=tree.anchor)
+    assert ("level-1", "fault", "lint_fork") in told(found)
+
+
+def test_what_a_closed_generation_said_is_no_fault_once_it_was_said_anew(authority: Authority) -> None:
+    recover(authority, "level-1", [], LATER)
+    found = linted(authority, LATER + HOUR_MS)
+    assert told(found) == {("level-1", "warning", "lint_generation")}
+    assert (found.is_clean, found.flaws[0].error.detail["count"]) == (True, 5)
+
+
+def test_node_records_past_their_end_are_nobodys_fault(authority: Authority) -> None:
+    node = NodeRecord(
+        centre="00.01.W00", peer_id=CENTRE_1.peer_id, from_ms=LATER, until_ms=LATER + HOUR_MS, addresses=("/a",)
+    )
+    wire = sign(NODE.name, NODE.encode(node), CENTRE_1.signer).to_wire()
+    things = [*read_file(authority.directory_file()), wire]
+    assert told(lint(things, LATER + 1)) == told(lint(things, LATER + DAY_MS)) == set()

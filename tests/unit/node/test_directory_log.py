@@ -87,6 +87,21 @@ class Rows:
         return log
 
 
+    def grown_in_parts(self, parts: Sequence[Sequence[DirectoryNumber]]) -> RegistrarLog:
+        """Many rows at once, each part in ascending order."""
+        log, known = RegistrarLog("H38", 1), set[bytes]()
+
+        def find(digest: bytes) -> Checkpoint | None:
+            return self.checkpoints.get(digest) if digest in known else None
+
+        for part in parts:
+            known.update(row.digest for row in part)
+            for _ in log.take_many(sorted(part, key=lambda row: row.number), self.number_of, find):
+                pass
+            log.settle(find)
+        return log
+
+
 LOGS = st.lists(st.integers(-1, 4), min_size=1, max_size=14)
 
 
@@ -102,11 +117,24 @@ def test_read_at_once_or_grown_in_any_order_it_is_the_same(codes: list[int], dat
     assert read.wanted == grown.wanted
 
 
+@given(LOGS, st.data())
+def test_taken_many_at_a_time_it_is_the_same(codes: list[int], data: st.DataObject) -> None:
+    log = Rows(codes)
+    shuffled = data.draw(st.permutations([row for row in log.rows if data.draw(st.integers(0, 9)) > 0]))
+    cut = data.draw(st.integers(0, len(shuffled)))
+    read = log.read(sorted(shuffled, key=lambda row: row.number))
+    grown = log.grown_in_parts([shuffled[:cut], shuffled[cut:]])
+    assert read.head() == grown.head()
+    assert read.numbers.ranges == grown.numbers.ranges
+    assert list(read.tree) == list(grown.tree)
+    assert read.wanted == grown.wanted
+
+
 @given(LOGS)
 def test_a_whole_log_is_complete_up_to_its_last_checkpoint(codes: list[int]) -> None:
     log = Rows(codes)
     marks = [row.digest for row in log.rows if not row.subject]
-    for made in (log.read(log.rows), log.grown(log.rows)):
+    for made in (log.read(log.rows), log.grown(log.rows), log.grown_in_parts([log.rows])):
         assert (made.complete is not None) == bool(marks)
         if made.complete is not None:
             assert made.complete.digest == marks[-1]

@@ -113,7 +113,7 @@ def test_by_a_clock_that_is_not_trusted_no_day_begins_and_then_it_does() -> None
         await nodes.until(lambda: node.directory.all_pending()[0].since_ms > 0, seconds=3_600)
         assert node.clock.trusted
 
-    among_nodes(story)
+    among_nodes(story, settings={"ping_s": 60, "dead_s": 180})
 
 
 def test_an_operator_may_choose_to_stop_when_the_directory_is_old() -> None:

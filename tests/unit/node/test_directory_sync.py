@@ -9,6 +9,7 @@ import trio
 from protocol.checkpoint import Tier, fork_of, fork_wire
 from protocol.directory import AGENCY, Names
 from protocol.limits import DAY_MS, HOUR_MS
+from protocol.prefix_tree import EMPTY
 from tests.support.directory_nodes import A, B, C, DirectoryNodes, among_nodes, heartbeat_of, signer_of
 
 QUIET = {"ping_s": 600, "dead_s": 1_800}
@@ -77,6 +78,52 @@ def test_a_fork_is_proved_everywhere_and_nobody_is_asked_about_it_for_ever() -> 
             assert [alarm.about for alarm in node.room.alarms.all()] == ["level-1/1"]
             codes = [line["code"] for line in nodes.events(centre, "alarm")]
             assert codes == ["directory_generation_forked"]
+
+    among_nodes(story)
+
+
+def test_logs_that_parted_and_met_again_are_proved_by_their_checkpoints() -> None:
+    """Numbers, trees and newest checkpoints have become the same; what lay between is not."""
+
+    async def story(nodes: DirectoryNodes) -> None:
+        first = nodes.checkpoint("level-1")
+        number = nodes.tree.numbers["level-1"]
+        hidden = nodes.renamed("G22", number=number, names=Names(vi="Một"))
+        nodes.tree.numbers["level-1"] = number
+        again = nodes.renamed("G22", names=Names(vi="Hai"))
+        second = nodes.checkpoint("level-1", previous=EMPTY)
+        nodes.cut(A, B)
+        nodes.cut(B, C)
+        await nodes.bring(A, first)
+        await nodes.until(lambda: nodes.know(first) == {A, C})
+        await nodes.bring(A, again, second)  # as from an announcement: nobody compares in between
+        await nodes.bring(B, hidden, again, second)
+        nodes.network.mend_all()
+        await nodes.until(
+            lambda: all(node.directory.fork("level-1", 1) is not None for node in nodes.nodes.values())
+        )
+        for node in nodes.nodes.values():
+            assert [alarm.about for alarm in node.room.alarms.all()] == ["level-1/1"]
+
+    among_nodes(story)
+
+
+def test_three_nodes_in_a_line_know_the_same_though_only_pings_tell() -> None:
+    """No announcement, no import at more than one node, no link between the ends: the guarantee."""
+
+    async def story(nodes: DirectoryNodes) -> None:
+        nodes.cut(A, C)
+        nodes.set_clock()
+        nodes.tree.add_agency("H38.1", C)
+        things = [nodes.tree.signed[-1], nodes.renamed("G22", names=Names(vi="Một")), nodes.checkpoint("level-1")]
+        await nodes.bring(A, *things[:2])
+        await nodes.level()
+        await nodes.bring(C, nodes.renamed("G12", names=Names(vi="Hai")), *things[2:])
+        await nodes.level()
+        for node in nodes.nodes.values():
+            assert node.directory.agency("G22").names.vi == "Một"
+            assert node.directory.agency("G12").names.vi == "Hai"
+            assert all(not node.conducts.of(centre).faults for centre in (A, B, C))
 
     among_nodes(story)
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from protocol.credentials import (
+    CREDENTIALS,
+    ENDORSEMENT,
     EXTENSION,
+    Credentials,
     Verdict,
     endorsed_text,
     judge,
@@ -34,6 +37,8 @@ from protocol.pki import (
 from tests.support.errors import expects, record
 from tests.support.pki import (
     NOW_MS,
+    SHA1_WITH_RSA,
+    SHA256_WITH_RSA,
     Holder,
     NationalPki,
     ec_key,
@@ -43,6 +48,9 @@ from tests.support.pki import (
     rsa_key,
     sha1_signed,
 )
+from tests.support.pki_vectors import outcome_of, rows
+from tests.support.statement_vectors import plain
+from tests.support.vectors import FOLDER, load, written
 
 KEY, OTHER_KEY = bytes([7]) * 32, bytes([8]) * 32
 CODE, CENTRE = "H38", "00.03.W00"
@@ -266,7 +274,9 @@ def test_a_signature_by_the_certificates_key_is_checked_by_its_own_algorithm(pki
 
 
 @pytest.mark.parametrize(
-    "other", [{"code": "H39"}, {"centre": "00.04.W00"}, {"certificate": bytes(32)}], ids=["code", "centre", "certificate"]
+    "other",
+    [{"code": "H39"}, {"centre": "00.04.W00"}, {"certificate": bytes(32)}],
+    ids=["code", "centre", "certificate"],
 )
 def test_a_proof_for_something_else_is_named(pki: NationalPki, other: dict[str, Any]) -> None:
     proof = pki.holder.proof(CODE, CENTRE, KEY, **other)
@@ -325,9 +335,7 @@ def lists(pki: NationalPki, *of_issuing: bytes) -> Anchors:
 
 
 @pytest.mark.parametrize("reason", [None, x509.ReasonFlags.key_compromise, x509.ReasonFlags.certificate_hold])
-def test_a_revoked_certificate_is_invalid_with_its_reason(
-    pki: NationalPki, reason: x509.ReasonFlags | None
-) -> None:
+def test_a_revoked_certificate_is_invalid_with_its_reason(pki: NationalPki, reason: x509.ReasonFlags | None) -> None:
     revoked = revocation_list(pki.issuing, [(3, reason)])
     verdict = judged(pki.holder, lists(pki, revoked))
     assert outcome(verdict) == ("invalid", "certificate_revoked")
@@ -342,7 +350,7 @@ def test_a_revoked_authority_takes_everybody_below_it_along(pki: NationalPki) ->
 
 
 def test_an_expired_list_says_nothing_good_but_what_it_revoked_stays_revoked(pki: NationalPki) -> None:
-    old = {"this_ms": NOW_MS - 9 * DAY_MS, "next_ms": NOW_MS - DAY_MS}
+    old: dict[str, Any] = {"this_ms": NOW_MS - 9 * DAY_MS, "next_ms": NOW_MS - DAY_MS}
     clean = revocation_list(pki.issuing, **old)
     naming = revocation_list(pki.issuing, [(3, x509.ReasonFlags.key_compromise)], **old)
     holding = revocation_list(pki.issuing, [(3, x509.ReasonFlags.certificate_hold)], **old)
@@ -434,14 +442,34 @@ def test_bytes_that_are_no_list_are_malformed(pki: NationalPki) -> None:
 
 
 def test_a_list_signed_by_a_weak_hash_is_not_used(pki: NationalPki) -> None:
-    from tests.support.pki import SHA1_WITH_RSA, SHA256_WITH_RSA
-
     with expects("crl_malformed", FormatError):
         read_crl(pki.lists[0].replace(SHA256_WITH_RSA, SHA1_WITH_RSA))
 
 
 def _raw(holder: Holder, *proofs: Any) -> bytes:
     """Credentials that `make_credentials` would refuse to make."""
-    from protocol.credentials import CREDENTIALS, Credentials
-
     return CREDENTIALS.encode(Credentials(certificates=(holder.der,), proofs=tuple(proofs)))
+
+
+# --- vectors --------------------------------------------------------------------------------------
+
+
+def test_the_committed_vectors_are_those_that_the_code_makes() -> None:
+    assert (FOLDER / "pki.json").read_text("utf-8") == written(rows()), "run scripts/vectors and read the difference"
+
+
+@pytest.mark.parametrize("row", [row for row in load("pki") if "state" in row], ids=lambda row: str(row["name"]))
+def test_a_judgement_of_the_vectors_comes_out_as_written(row: dict[str, Any]) -> None:
+    assert outcome_of(row) == (row["state"], row["error"])
+
+
+@pytest.mark.parametrize("row", [row for row in load("pki") if "format" in row], ids=lambda row: str(row["name"]))
+def test_a_statement_of_the_vectors_reads_as_written(row: dict[str, Any]) -> None:
+    form: Any = {item.name: item for item in (ENDORSEMENT, CREDENTIALS)}[row["format"]]
+    if "error" in row:
+        with expects(row["error"], FormatError):
+            form.decode(bytes.fromhex(row["hex"]))
+    else:
+        value = form.decode(bytes.fromhex(row["hex"]))
+        assert plain(value) == row["fields"]
+        assert form.encode(value).hex() == row["hex"]

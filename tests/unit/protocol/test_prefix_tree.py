@@ -67,6 +67,30 @@ def test_after_any_changes_the_tree_is_that_of_its_leaves(changes: list[tuple[by
     assert PrefixTree.of_sorted(sorted(leaves.items())).root == made.root
 
 
+@given(st.lists(CHANGES, max_size=4))
+def test_many_put_at_once_give_the_tree_of_its_leaves(heaps: list[list[tuple[bytes, int]]]) -> None:
+    made, leaves = PrefixTree(), tree_reference.Leaves()
+    for heap in heaps:
+        changed = [(place, digest(what)) for place, what in heap]
+        for _ in made.put_many(changed):
+            pass
+        leaves.update(changed)
+        assert made.root == tree_reference.tree(leaves)
+        assert list(made) == sorted(leaves.items())
+        assert len(made) == len(leaves)
+
+
+@pytest.mark.parametrize(("before", "more"), [(0, 65), (60, 10), (1_000, 100), (1_000, 17_000), (17_000, 500)])
+def test_many_put_at_once_are_there_at_once_and_not_before(before: int, more: int) -> None:
+    made = PrefixTree.of_sorted(sorted((key(number), digest(number)) for number in range(before)))
+    old_root = made.root
+    for _ in made.put_many([(key(number), digest(number + 1)) for number in range(before // 2, before + more)]):
+        assert (made.root, len(made)) == (old_root, before)
+    leaves = {key(number): digest(number + (number >= before // 2)) for number in range(before + more)}
+    assert made.root == PrefixTree.of_sorted(sorted(leaves.items())).root
+    assert len(made) == before + more
+
+
 @pytest.mark.parametrize("count", [0, 1, 64, 65, 1_025, 17_000])
 def test_growing_and_building_at_once_give_the_same_tree(count: int) -> None:
     leaves = {key(number): digest(number) for number in range(count)}
@@ -89,6 +113,7 @@ def test_what_is_below_a_prefix_is_the_tree_of_the_leaves_there(count: int) -> N
             prefix = prefix_of(bits, int.from_bytes(place, "big") >> (256 - bits))
             here = tree_reference.below(leaves, bits, prefix.number)
             node = made.below(prefix)
+            assert made.leaves(prefix) == sorted(here.items())
             assert made.tree_below(prefix) == node.hash == tree_reference.tree(here, bits)
             if len(here) < 2:
                 assert (node.key, node.digest) == next(iter(here.items()), (b"", b""))

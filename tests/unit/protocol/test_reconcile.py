@@ -21,6 +21,7 @@ from protocol.limits import (
     RECONCILE_JUNK_MAX,
     RECONCILE_LOGS_FRAME,
     RECONCILE_LOGS_MAX,
+    RECONCILE_LOGS_SLICE,
     RECONCILE_RESTARTS_MAX,
     RECONCILE_UNTAKEN_MAX,
 )
@@ -167,6 +168,22 @@ def test_a_log_of_which_nothing_new_is_believed_is_not_asked_for() -> None:
     mine, theirs = Store(), Store(records("H38", range(1, 9), generation=2), generation=2)
     course = ask_once(mine, theirs)
     assert (course.questions, course.over) == (1, Over(settled=True, things=0, untaken=0, skipped=1))
+
+
+def test_whoever_shows_thousands_of_logs_that_nobody_knows_stops_nobody_else() -> None:
+    mine = Store()
+    mine.generation = 2
+    names = [f"H38.{n}" for n in range(1_000, 1_000 + RECONCILE_LOGS_FRAME)]
+    logs = tuple(LogHead(registrar=name, generation=1, number=9) for name in names)
+    asker = Asker(mine)
+    asker.start()
+    events = asker.receive(frame_bytes(HeadsGiven(logs=logs)))
+    pauses = 0
+    while events == [Things(())]:
+        pauses += 1
+        events = asker.judged()
+    assert pauses == RECONCILE_LOGS_FRAME // RECONCILE_LOGS_SLICE
+    assert events == [Over(settled=True, things=0, untaken=0, skipped=RECONCILE_LOGS_FRAME)]
 
 
 # --- forks ----------------------------------------------------------------------------------
@@ -620,10 +637,11 @@ def test_nobody_is_blamed_for_what_he_could_not_know_but_it_has_an_end() -> None
     excuses = [NotNow("directory_no_root"), TrustError("directory_fork"), FormatError("format_newer")]
     for first in range(1, RECONCILE_UNTAKEN_MAX, 1_000):
         rows = tuple((number, b"x") for number in range(first, first + 1_000))
-        (things,) = asker.receive(frame_bytes(LogGiven(rows=rows, more=True)))
+        (things,) = asker.receive(frame_bytes(LogGiven(rows=rows)))
         assert isinstance(things, Things)
-        assert asker.judged(excuses[n % 3] for n in range(1_000)) == []
-    asker.receive(frame_bytes(LogGiven(rows=((RECONCILE_UNTAKEN_MAX + 1, b"x"),), more=True)))
+        (question,) = asker.judged(excuses[n % 3] for n in range(1_000))
+        assert isinstance(question, Ask)
+    asker.receive(frame_bytes(LogGiven(rows=((RECONCILE_UNTAKEN_MAX + 1, b"x"),))))
     assert asker.judged([excuses[0]]) == [
         Over(settled=False, things=RECONCILE_UNTAKEN_MAX + 1, untaken=RECONCILE_UNTAKEN_MAX + 1)
     ]

@@ -175,6 +175,42 @@ def test_fork_whichever_of_the_two_was_known_before(tree: Tree, known: str) -> N
     assert {forks[0].first_wire, forks[0].second} == {signed.to_wire() for signed in pair}
 
 
+@pytest.mark.parametrize("named", ["none", "one"])
+@pytest.mark.parametrize("known", ["neither", "the first", "the second"])
+def test_fork_of_two_checkpoints_after_one_under_different_numbers(tree: Tree, named: str, known: str) -> None:
+    records = tree.records()
+    before = signed_by(tree, checkpoint(tree))
+    take(tree, [before] if named == "one" else [], records)
+    previous = before.digest if named == "one" else EMPTY
+    pair = [signed_by(tree, checkpoint(tree, previous=previous)) for _ in range(2)]
+    take(tree, {"neither": [], "the first": pair[:1], "the second": pair[1:]}[known], records)
+    here = court(tree, records=records)
+    forks = [judge_fork(one, other, here) for one, other in (pair, pair[::-1])]
+    number = CHECKPOINT.decode(pair[0].statement).number
+    assert forks[0] == forks[1]
+    assert (forks[0].registrar, forks[0].generation, forks[0].number) == (ROLE_LEVEL_1, 1, number)
+    rejected = take(tree, pair if known != "the second" else pair[::-1], records).rejected
+    assert [item.error.code for item in rejected] == ["directory_fork"]
+    assert DirectoryView(records).fork(ROLE_LEVEL_1, 1) == forks[0]
+    later = by(tree, tree.next_agency("G12", state=RecordState.LOCKED))
+    assert [item.error.code for item in take(tree, [later], records).rejected] == ["directory_generation_forked"]
+
+
+def test_a_chain_of_checkpoints_is_no_fork_and_begins_anew_in_each_generation(tree: Tree) -> None:
+    delegation = tree.delegate("H38").delegation
+    records = tree.records()
+    chain: list[Signed] = []
+    for _ in range(3):
+        previous = chain[-1].digest if chain else EMPTY
+        chain.append(signed_by(tree, checkpoint(tree, "H38", count=0, root=EMPTY, previous=previous)))
+    assert take(tree, chain[::-1], records).rejected == ()
+    opened = by(tree, tree.next_agency("H38", delegation=replace(delegation, generation=2)))
+    again = signed_by(tree, checkpoint(tree, "H38", generation=2, number=1, count=0, root=EMPTY))
+    assert take(tree, [opened, again], records).rejected == ()
+    assert DirectoryView(records).follower("H38", 1, EMPTY) == chain[0].digest
+    assert DirectoryView(records).follower("H38", 2, EMPTY) == again.digest
+
+
 def test_a_fork_is_kept_once_for_a_generation(tree: Tree) -> None:
     records = tree.records()
     first, second = tree.new_agency("G40", "00.01.W00"), tree.new_agency("G41", "00.01.W00")
