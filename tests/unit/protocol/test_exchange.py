@@ -75,7 +75,7 @@ def test_what_must_not_come_ends_the_session_with_its_code(name: str, code: str,
 @pytest.mark.parametrize("heads", [b"", bytes(range(32))])
 def test_hello_ping_and_pong_carry_the_heads_of_the_directory(heads: bytes) -> None:
     extensions = heads_extension(heads)
-    frames = (
+    frames: tuple[Frame, ...] = (
         replace(HELLO, extensions=extensions),
         Ping(time_ms=1, extensions=extensions),
         Pong(echo_ms=1, time_ms=2, extensions=extensions),
