@@ -311,7 +311,7 @@ def test_bodies_that_are_not_what_the_header_says_are_refused(world: World) -> N
     with pytest.raises(Refuse) as caught:
         check_bodies(opened, open_inline(opened))
     assert (caught.value.code, caught.value.field) == ("part_mismatch", "parts[1]")
-    assert caught.value.judged_by == opened.judged_by
+    assert (caught.value.reading, caught.value.judged_by) == (opened.reading, opened.judged_by)
 
 
 def test_bodies_of_another_envelope_are_our_own_mistake(world: World) -> None:

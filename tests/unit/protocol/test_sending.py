@@ -406,6 +406,14 @@ def test_a_number_whose_document_is_not_here_does_not_count(world: World) -> Non
         numbered(world, ["H38"], "2")
 
 
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_sending_that_came_to_nothing_does_not_hide_another(world: World, ended: int) -> None:
+    sent = [numbered(world, [code], code) for code in ("H38", "G12")]
+    world.a.store.write([_put(replace(world.a.out(sent[ended].only), state=SenderState.CANCELLED))])
+    with expects("document_repeated", RequestError):
+        numbered(world, ["H38", "G12"], "again")
+
+
 def test_another_number_is_another_document(world: World) -> None:
     numbered(world, ["H38"], "1")
     assert numbered(world, ["H38"], "2", number_index=bytes(32)).only

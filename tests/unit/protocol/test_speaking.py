@@ -35,7 +35,7 @@ def new_key(label: str) -> Ed25519Signer:
 def give_up(world: World, side: Side, *, ended_ms: int = 0, take_up: bool = True) -> Ed25519Signer:
     """The centre's operational key is replaced, revoked or else ended; its node signs with the new one."""
     old, fresh = side.signers[""], new_key(f"{side.centre} fresh")
-    world.later(MINUTE_MS)
+    world.later(10 * MINUTE_MS)  # further than clocks may differ: the new key did not count before
     world.tree.clock_ms = max(world.tree.clock_ms, world.now_ms)
     end: dict[str, Any] = {"until_ms": ended_ms} if ended_ms else {"revoked_ms": world.now_ms}
     known = world.tree.centre_records[side.centre].keys
