@@ -18,7 +18,8 @@ FORGIVEN_MS: Final = HOUR_MS
 STRIKES_MAX: Final = 128
 STRIKE_BACK_MS: Final = 10_000
 """Things that must not happen between honest parties, and refusals, which are kept for ever: so many
-at once, then one in ten seconds. Judging them costs signatures, a line in the log, or a record."""
+at once, then one in ten seconds, and one more for each document that is accepted. Judging them costs
+signatures, a line in the log, or a record."""
 STREAMS_MAX: Final = 30
 STREAM_BACK_MS: Final = 2_000
 """Exchange streams that a peer opens: so many at once, then one in two seconds. Each makes us look
@@ -48,6 +49,11 @@ class Allowance:
             return False
         self._left_ms -= self._back_ms
         return True
+
+    def give(self, now_ms: int) -> None:
+        """One more, up to the most."""
+        self.left(now_ms)
+        self._left_ms = min(self._left_ms + self._back_ms, self._most * self._back_ms)
 
 
 class Conduct:
@@ -80,6 +86,11 @@ class Conduct:
         """It said something that no honest peer says, or that must be refused for ever."""
         self._strikes.take(self._environment.monotonic_ms())
         self._count(code)
+
+    def earned(self) -> None:
+        """It brought a document that was accepted: software that also hands in what must be refused does
+        not make its whole centre wait."""
+        self._strikes.give(self._environment.monotonic_ms())
 
     def _count(self, code: str) -> None:
         self.faults += 1

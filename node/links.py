@@ -343,10 +343,13 @@ class Link:
         """What a step made of a frame, as far as it concerns this link."""
         if isinstance(event, Settled):
             self._answered(event.consignment)
-        elif isinstance(event, Alarm) or (
-            isinstance(event, StateChanged) and event.box == IN and event.state == "refused"
-        ):
+        elif isinstance(event, Alarm):
             self._conduct.struck(event.code)
+        elif isinstance(event, StateChanged) and event.box == IN:
+            if event.state == "refused":
+                self._conduct.struck(event.code)
+            elif event.state == "arrived":
+                self._conduct.earned()
 
     def _answered(self, consignment: bytes) -> None:
         """The peer has spoken about an offer: the next may be written. Nothing that could be seen

@@ -72,3 +72,21 @@ async def test_conduct_belongs_to_the_centre_and_we_never_turn_ourselves_away(au
     assert not known.of(OWN).is_restrained and not known.of(OWN).barred_ms
     assert known.of(OWN).faults == STRIKES_MAX + 1
     assert known.of(OTHER).faults == 0
+
+
+async def test_what_is_accepted_makes_up_for_what_is_refused(autojump_clock: MockClock) -> None:
+    conduct = conducts().of(PEER)
+    for _ in range(3 * STRIKES_MAX):
+        conduct.struck("too_large")
+        conduct.earned()
+    assert not conduct.is_restrained
+
+
+async def test_nobody_saves_up_more_than_the_allowance(autojump_clock: MockClock) -> None:
+    conduct = conducts().of(PEER)
+    for _ in range(STRIKES_MAX):
+        conduct.earned()
+    for _ in range(STRIKES_MAX):
+        assert not conduct.is_restrained
+        conduct.struck("too_large")
+    assert conduct.is_restrained

@@ -387,6 +387,18 @@ async def test_refusals_are_kept_for_ever_and_so_are_few(autojump_clock: MockClo
         assert [frame.code for frame in put_off] == ["busy"] * 20
 
 
+async def test_accepted_documents_make_up_for_refused_ones(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.greeted():
+        for n in range(STRIKES_MAX + 20):
+            bad = Forgery(world=wire.world, envelope={"envelope_id": n.to_bytes(16, "big"), "lane": 9})
+            good = Forgery(world=wire.world, contents=(b"good %d" % n,))
+            wire.pipe.feed(bytes_of(*(one.make() for one in ((bad, good) if n % 4 == 0 else (bad,)))))
+        await trio.sleep(5)
+        assert len(wire.world.c.all(Refused)) == STRIKES_MAX + 20
+        assert len(wire.world.c.all(Incoming)) == (STRIKES_MAX + 20) // 4
+
+
 async def test_receipts_that_find_no_room_are_left_to_the_returner(autojump_clock: MockClock) -> None:
     skipped: list[str] = []
     wire = Wire(on_skipped=skipped.append)

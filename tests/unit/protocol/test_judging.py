@@ -47,6 +47,7 @@ def refused(code: str, field: str, forgery: Forgery, **here: Any) -> Refuse:
     parties = [forgery.world.c.view.directory.party(name, at_ms=TREE_READY_MS) for name in ("G22", "H38")]
     assert caught.value.judged_by == tuple(sorted({digest for party in parties if party for digest in party.records}))
     assert str(caught.value) == code
+    assert caught.value.reading.consignment.recipient == "H38"
     return caught.value
 
 
@@ -298,9 +299,11 @@ def test_bodies_that_are_missing_or_other_bytes_blame_the_carrier(world: World) 
 def test_bodies_that_the_issuer_signed_and_that_do_not_open_are_refused(world: World) -> None:
     garbage = b"g" * len(sealed_part(b"content").blob or b"")
     parts = (PartRef(hashlib.sha256(b"\0" + garbage).digest(), len(garbage)),)
+    opened = judged(Forgery(world=world, envelope={"parts": parts}, offer={"inline": (garbage,)}))
     with pytest.raises(Refuse) as caught:
-        opened_inline(Forgery(world=world, envelope={"parts": parts}, offer={"inline": (garbage,)}))
+        open_inline(opened)
     assert (caught.value.code, caught.value.field) == ("part_mismatch", "parts")
+    assert (caught.value.reading, caught.value.judged_by) == (opened.reading, opened.judged_by)
 
 
 def test_bodies_that_are_not_what_the_header_says_are_refused(world: World) -> None:
@@ -308,7 +311,7 @@ def test_bodies_that_are_not_what_the_header_says_are_refused(world: World) -> N
     with pytest.raises(Refuse) as caught:
         check_bodies(opened, open_inline(opened))
     assert (caught.value.code, caught.value.field) == ("part_mismatch", "parts[1]")
-    assert caught.value.judged_by == opened.judged_by
+    assert (caught.value.reading, caught.value.judged_by) == (opened.reading, opened.judged_by)
 
 
 def test_bodies_of_another_envelope_are_our_own_mistake(world: World) -> None:

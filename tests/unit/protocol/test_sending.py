@@ -241,8 +241,9 @@ def test_an_agency_with_a_key_of_its_own_signs_envelope_and_consignments(world: 
 
 def test_without_the_key_that_the_directory_lists_nothing_is_owned(world: World) -> None:
     signer = give_own_key(world, "G22")
-    with expects("signing_key_missing", RequestError, field="issuer"):
+    with expects("signing_key_missing", RequestError, field="issuer") as caught:
         try_submit(world.a, "G22", ["H38"])
+    assert caught[0].detail == {"agency": "G22"}
     world.a.signers["G22"] = Ed25519Signer(key_seed(1, "another"))
     with expects("signing_key_missing", RequestError, field="issuer"):
         try_submit(world.a, "G22", ["H38"])
@@ -401,6 +402,21 @@ def test_sendings_that_may_have_arrived_count(world: World, state: SenderState) 
 def test_a_number_whose_document_is_not_here_does_not_count(world: World) -> None:
     world.a.store.write([_put(Numbered(index=NUMBER, envelope_id=bytes(16), content=bytes(32)))])
     assert numbered(world, ["H38"], "1").only
+    with expects("document_repeated", RequestError):  # nor does it hide the one that is here
+        numbered(world, ["H38"], "2")
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_sending_that_came_to_nothing_does_not_hide_another(world: World, ended: int) -> None:
+    sent = [numbered(world, [code], code) for code in ("H38", "G12")]
+    world.a.store.write([_put(replace(world.a.out(sent[ended].only), state=SenderState.CANCELLED))])
+    with expects("document_repeated", RequestError):
+        numbered(world, ["H38", "G12"], "again")
+
+
+def test_another_number_is_another_document(world: World) -> None:
+    numbered(world, ["H38"], "1")
+    assert numbered(world, ["H38"], "2", number_index=bytes(32)).only
 
 
 def _put(record: Any) -> Any:
@@ -449,6 +465,13 @@ def test_an_upload_that_began_anew_is_not_the_one_the_border_saw(world: World) -
         try_submit(world.a, "G22", ["H38"], parts=(part,))
 
 
+def test_an_upload_behind_a_small_part_is_looked_at_too(world: World) -> None:
+    part = uploaded(world, "u1")
+    small = sealed_part(b"small", 1)
+    with expects("upload_unknown", RequestError, field="parts[1].upload_id"):
+        try_submit(world.a, "G22", ["H38"], parts=(small, replace(part, upload_id="u2")))
+
+
 def test_one_upload_is_one_part(world: World) -> None:
     part = uploaded(world, "u1")
     with expects("upload_repeated", RequestError, field="parts[1].upload_id"):
@@ -494,6 +517,23 @@ def test_what_is_no_longer_owed_or_owed_elsewhere_is_not_offered(world: World) -
     world.a.store.write([_put(replace(world.a.out(sent.only), recipient="H99"))])
     assert nobody.party("H99", at_ms=world.now_ms) is None
     assert world.a.step(Offering(centre=C, consignments=(sent.only,))) == Step(events=(Settled(C, sent.only),))
+
+
+def test_what_is_not_offered_does_not_hold_up_the_rest(world: World) -> None:
+    sent = world.submit("G22", ["H38"], lane=Lane.KHAN)
+    step = world.a.offer(bytes(32), sent.only)
+    assert step.sends == (SendOffer(C, sent.only, urgency(Lane.KHAN)),)
+    assert step.events[0] == Settled(C, bytes(32))
+
+
+def test_what_ends_at_a_closed_code_leaves_the_line_in_which_it_stood(world: World) -> None:
+    """Also where the code had moved before: then another line still knows of it."""
+    sent = world.submit("G22", ["H38"])
+    world.move("H38", B)
+    close(world, "H38")
+    step = world.a.offer(sent.only, centre=B)
+    left = [event for event in step.events if not isinstance(event, StateChanged)]
+    assert left == [Settled(C, sent.only), Settled(B, sent.only)]
 
 
 def test_a_settled_entry_that_still_says_offered_is_not_offered(world: World) -> None:
@@ -604,6 +644,18 @@ def test_a_second_not_now_to_one_offer_writes_nothing(world: World) -> None:
     assert world.a.out(sent.only).waiting == "busy"
     retries = [due for due in world.a.all(Deadline) if due.what == Due.RETRY]
     assert [due.at_ms for due in retries] == [TREE_READY_MS + 5_000]
+
+
+def test_not_now_when_the_time_of_the_last_one_had_come_counts_anew(world: World) -> None:
+    """It comes before anybody has looked at the deadline."""
+    sent = world.submit("G22", ["H38"])
+    world.a.offer(sent.only)
+    world.a.do(not_now(sent.only))
+    world.later(5_000)
+    world.a.do(not_now(sent.only))
+    assert world.a.out(sent.only).put_offs == 2
+    retries = [due.at_ms for due in world.a.all(Deadline) if due.what == Due.RETRY]
+    assert retries == [world.now_ms + 10_000]
 
 
 @pytest.mark.parametrize(
@@ -757,6 +809,12 @@ def test_more_settled_than_queued_is_our_mistake(world: World) -> None:
     world.a.store.write([_put(QueuedCount(recipient="H38", lane=0, count=0))])
     with pytest.raises(AssertionError, match="more settled than queued"):
         expired(world.a, sent.only)
+
+
+def test_what_stands_in_stored_records_never_changes() -> None:
+    """Or keys would not open any more, and deadlines would name nothing."""
+    assert content_key_context(b"id") == b"documentid"
+    assert document_subject(b"0123456789abcdef") == b"0123456789abcdef" + bytes(16)
 
 
 # --- small things -----------------------------------------------------------------------------------

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from protocol.delivery import SenderState
+from protocol.draft import Draft
+from protocol.entitlement import Purpose
 from protocol.exchange import NotNow
 from protocol.limits import MINUTE_MS, SIGNED_AGE_MAX_MS
 from protocol.record import Put
 from protocol.records import Return, Thing
 from protocol.signing import Ed25519Signer, Signed, Verifier, sign
-from protocol.step import OfferPutOff, ReturnsDue, SendAck, SendNotNow, SendReturn, ToSign
+from protocol.speaking import sign_again
+from protocol.step import OfferPutOff, ReturnsDue, SendAck, SendNotNow, SendReturn, Settings, Step, ToSign
 from protocol.step_signing import SIGNATURES_KEPT, signed_changes
 from protocol.waiting import RETRY_MIN_MS
-from tests.support.delivery import A, C, Side, World, reach, receipt_of, returned
+from tests.support.delivery import A, B, C, Side, World, reach, receipt_of, returned
 from tests.support.tree import entry_of, key_seed
 
 
@@ -32,7 +35,7 @@ def new_key(label: str) -> Ed25519Signer:
 def give_up(world: World, side: Side, *, ended_ms: int = 0, take_up: bool = True) -> Ed25519Signer:
     """The centre's operational key is replaced, revoked or else ended; its node signs with the new one."""
     old, fresh = side.signers[""], new_key(f"{side.centre} fresh")
-    world.later(MINUTE_MS)
+    world.later(10 * MINUTE_MS)  # further than clocks may differ: the new key did not count before
     world.tree.clock_ms = max(world.tree.clock_ms, world.now_ms)
     end: dict[str, Any] = {"until_ms": ended_ms} if ended_ms else {"revoked_ms": world.now_ms}
     known = world.tree.centre_records[side.centre].keys
@@ -272,6 +275,57 @@ def test_a_receipt_of_a_quarter_of_a_year_ago_needs_a_key_of_now(world: World) -
     carried = world.deliver(world.c, reach(world.c))
     assert [type(send) for send in carried] == [SendReturn, SendAck]
     assert world.a.out(consignment).codes == (1,)
+
+
+def test_the_word_of_the_centre_is_signed_again_by_the_centre(world: World) -> None:
+    """Arrivals and refusals, also where the agency has a key of its own for what it says itself."""
+    own_key(world, "H38")
+    consignment, back = owed(world)
+    fresh = give_up(world, world.c)
+    world.deliver(world.c, brought(world, back))
+    world.later(RETRY_MIN_MS)
+    world.deliver(world.c, reach(world.c))
+    assert world.a.out(consignment).codes == (1,)
+    assert fresh.public.key_id in signers_of(world.a, back.thing)
+
+
+def test_a_refusal_counts_by_the_key_of_the_centre_also_for_an_agency_with_its_own(world: World) -> None:
+    own_key(world, "H38")
+    world.c.changes["settings"] = Settings(parts_bytes_max=1)
+    sent = world.submit("G22", ["H38"])
+    to, given = world.arrival(world.a, world.a.offer(sent.only).sends[0])
+    to.do(given)
+    (back,) = world.c.all(Return)
+    give_up(world, world.c)
+    carried = world.deliver(world.c, brought(world, back))
+    assert [send.code for send in carried if isinstance(send, SendNotNow)] == ["sign_again"]
+    world.later(RETRY_MIN_MS)
+    carried = world.deliver(world.c, reach(world.c))
+    assert [type(send) for send in carried] == [SendReturn, SendAck]
+
+
+def test_a_host_of_before_signs_again_what_it_said_in_its_own_time(world: World) -> None:
+    consignment, back = owed(world)
+    world.move("H38", B)
+    fresh = give_up(world, world.c)
+    carried = world.deliver(world.c, brought(world, back))
+    assert [send.code for send in carried if isinstance(send, SendNotNow)] == ["sign_again"]
+    assert fresh.public.key_id in signers_of(world.c, back.thing)
+    world.later(RETRY_MIN_MS)
+    world.deliver(world.c, reach(world.c))
+    assert world.a.out(consignment).codes == (1,)
+
+
+def test_what_is_not_stored_or_not_known_does_not_hinder_the_rest(world: World) -> None:
+    sent = world.submit("G22", ["H38"])
+    give_up(world, world.a)
+    said = world.a.out(sent.only).statement
+    draft = Draft(world.a.view, world.a.here())
+    assert sign_again(draft, "G22", Purpose.AGENCY, (bytes(32), said))
+    assert [change.statement for change in to_sign(draft.step())] == [world.a.thing(said).statement]
+    draft = Draft(world.a.view, world.a.here())
+    assert sign_again(draft, "H99", Purpose.AGENCY, (said,)) is False
+    assert draft.step() == Step()
 
 
 # --- signatures beside each other ------------------------------------------------------------------
