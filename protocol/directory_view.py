@@ -315,7 +315,7 @@ class DirectoryView:
         )
 
     def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
-        """Every key that was ever listed for this agency or a host of it, whether it counts or not."""
+        """Every key that was ever listed for this agency, a host of it or its successors, whether it counts or not."""
         return listed_keys(self, code)
 
     def _sealing(self, centre: str, at_ms: int) -> tuple[bytes, bytes] | None:

@@ -355,16 +355,22 @@ def own_keys(lookup: Lookup, record: AgencyRecord, at_ms: int, revoked: frozense
 
 
 def listed_keys(lookup: Lookup, code: str) -> dict[bytes, PublicKey]:
-    """Every key that any version of an agency's record, or of a host's, has listed, revoked or not."""
-    entries = [
-        entry
-        for version in lookup.agency_versions(code)
-        for centre in lookup.centre_versions(version.value.host)
-        for entry in (*version.value.keys, *centre.value.keys)
-    ]
-    return {
-        entry.key_id: _public(entry.algorithm, entry.raw) for entry in entries if entry.algorithm == ALGORITHM_ED25519
-    }
+    """Every key that any version of an agency's record, of a host's, or of its successors' has listed,
+    revoked or not."""
+    found: dict[bytes, PublicKey] = {}
+    waiting, seen = [code], set[str]()
+    while waiting and len(seen) <= DIRECTORY_SUCCESSORS_MAX:
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        for version in lookup.agency_versions(name):
+            waiting.extend(version.value.successors)
+            centres = [centre.value.keys for centre in lookup.centre_versions(version.value.host)]
+            for entry in (*version.value.keys, *(entry for keys in centres for entry in keys)):
+                if entry.algorithm == ALGORITHM_ED25519:
+                    found[entry.key_id] = _public(entry.algorithm, entry.raw)
+    return found
 
 
 def _successor_keys(lookup: Lookup, closed: AgencyRecord, at_ms: int) -> KeySet:

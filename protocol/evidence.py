@@ -42,7 +42,7 @@ from protocol.trust import judge_statement
 
 T = TypeVar("T")
 
-WIRE_BYTES_MAX: Final = 2 * limits.STATEMENT_BYTES_MAX
+WIRE_BYTES_MAX: Final = limits.THING_BYTES_MAX
 """One signed thing: statement, signatures, inclusion paths."""
 
 Wire = Annotated[bytes, Meta(max_length=WIRE_BYTES_MAX)]

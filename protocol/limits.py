@@ -34,6 +34,8 @@ MERKLE_DEPTH_MAX: Final = 32
 """Inclusion path of a signed batch; four thousand million statements."""
 STATEMENT_BYTES_MAX: Final = 64 * KIB
 """Any single signed statement; an envelope of 500 parts needs 40 KiB."""
+THING_BYTES_MAX: Final = 2 * STATEMENT_BYTES_MAX
+"""A statement with its signatures and their inclusion paths, as it is stored."""
 CODE_CHARACTERS_MAX: Final = 35
 """Decision 20/2020."""
 REASON_CHARACTERS_MAX: Final = 2_000

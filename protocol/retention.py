@@ -36,7 +36,7 @@ from protocol.records import (
 from protocol.refusal import REFUSAL
 from protocol.sending import expire, is_due
 from protocol.signing import Signed
-from protocol.speaking import THING_BYTES_MAX, sign_again
+from protocol.speaking import sign_again
 from protocol.step import (
     Acked,
     DeadlineReached,
@@ -155,7 +155,7 @@ def _sign_again(draft: Draft, owed: Return) -> bool:
 
 def _thing(draft: Draft, digest: bytes) -> Signed | None:
     thing = draft.get(Thing, digest)
-    return None if thing is None else Signed.from_wire(thing.wire, bytes_max=THING_BYTES_MAX)
+    return None if thing is None else Signed.from_wire(thing.wire, bytes_max=limits.THING_BYTES_MAX)
 
 
 def _return_of(draft: Draft, digest: bytes) -> Return | None:

@@ -9,7 +9,6 @@ nothing that hangs on it moves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from protocol import limits
 from protocol.draft import Draft
@@ -18,9 +17,6 @@ from protocol.errors import NotNow
 from protocol.records import Thing
 from protocol.signing import PublicKey, Signed
 from protocol.step import Here, Party, View
-
-THING_BYTES_MAX: Final = 2 * limits.STATEMENT_BYTES_MAX
-"""A stored thing: statement, signatures, inclusion paths."""
 
 
 def keys_of_party(party: Party, purpose: Purpose) -> Mapping[bytes, PublicKey]:
@@ -80,7 +76,7 @@ def sign_again(
         thing = draft.get(Thing, digest)
         if thing is None:
             continue
-        before = Signed.from_wire(thing.wire, bytes_max=THING_BYTES_MAX)
+        before = Signed.from_wire(thing.wire, bytes_max=limits.THING_BYTES_MAX)
         if not before.has_signature_of(key_id):
             draft.sign(before.format, before.statement, signer, before=thing.wire)
             signed_any = True

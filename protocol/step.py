@@ -57,7 +57,7 @@ class Directory(Protocol):
         ...
 
     def listed_keys(self, code: str) -> Mapping[bytes, PublicKey]:
-        """Every key that was ever listed for this agency or a host of it, whether it counts or not."""
+        """Every key that was ever listed for this agency, a host of it or its successors, whether it counts or not."""
         ...
 
     def centre_exists(self, centre: str) -> bool:

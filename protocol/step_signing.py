@@ -38,5 +38,5 @@ def signed_changes(changes: Iterable[Change | ToSign], signers: Mapping[str, Sig
 
 def _beside(wire: bytes, thing: Signed) -> Signed:
     """The new signature beside the ones from before: they prove more of the thing's own time."""
-    before = Signed.from_wire(wire, bytes_max=2 * limits.STATEMENT_BYTES_MAX)
+    before = Signed.from_wire(wire, bytes_max=limits.THING_BYTES_MAX)
     return joined(before, thing) if len(before.signatures) < SIGNATURES_KEPT else thing

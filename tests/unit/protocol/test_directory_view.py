@@ -203,6 +203,19 @@ def test_a_closed_agency_is_spoken_for_by_its_living_successors(tree: Tree) -> N
     assert set(hosting.keys) == {tree.centres["00.02.W00"].signer.public.key_id}
 
 
+def test_every_key_that_was_ever_listed_is_found_with_those_of_hosts_and_successors(tree: Tree) -> None:
+    """What the trace and `sign_again` look among: revoked keys too, and bodies that succeed each other in a ring."""
+    own = Ed25519Signer(key_seed(1, "own"))
+    first, second = (tree.centres[code].signer for code in ("00.02.W00", "00.03.W00"))
+    revoked = replace(entry_of(own), revoked_ms=START_MS)
+    tree.publish(tree.next_agency("G12", keys=(revoked,)), first)
+    tree.publish(tree.next_agency("G12", state=RecordState.CLOSED, successors=("H38", "H77")))
+    tree.publish(tree.next_agency("H38", state=RecordState.CLOSED, successors=("G12",)))
+    found = tree.view().listed_keys("G12")
+    assert set(found) == {key.public.key_id for key in (own, first, second)}
+    assert tree.view().listed_keys("H99") == {}
+
+
 def test_a_closed_agency_without_successors_still_speaks_for_itself(tree: Tree) -> None:
     tree.publish(tree.next_agency("G12", state=RecordState.CLOSED))
     assert keys_for(tree.view(), "G12", Purpose.AGENCY, TREE_READY_MS).keys
