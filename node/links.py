@@ -142,6 +142,8 @@ class Link:
         self._wake = trio.Event()
         self._drained = trio.Event()
         self._scope = trio.CancelScope()
+        self.over: Final = trio.Event()
+        """Set by whoever ran it, when it has ended."""
         self.why_over = ""
         self.told_twin = False
 

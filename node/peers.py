@@ -273,7 +273,10 @@ class Peers:
                 await self._transport.disconnected(peer.centre)
             if not patience.cancelled_caught:
                 raise NetworkError("unreachable", centre=peer.centre, reason="disconnected")
-            waits = self._has_link(peer)
+            link = self._links.get(peer.centre)
+            waits = link is not None and link.is_up
+            if link is not None and waits:
+                await link.over.wait()
 
     async def _open(self, centre: str) -> ByteStream:
         try:
@@ -357,6 +360,7 @@ class Peers:
             log_failure(self._log, "link_failed", error, centre=centre)
             link.why_over = "failed"
         finally:
+            link.over.set()
             if self._links.remove(link):
                 self._sender.peer_down(centre)
                 self._returner.peer_down(centre)

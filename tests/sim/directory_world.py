@@ -322,11 +322,12 @@ class DirectoryWorld:
 
     async def _month_of_silence(self) -> None:
         await self._slower(6 * 3_600)
-        await trio.sleep((SILENT_DAYS - 1) * DAY_SECONDS)
+        said_last = trio.current_time()
+        await trio.sleep_until((SILENT_DAYS - 1) * DAY_SECONDS)  # some have said nothing since the founding
         self._require_tier(Tier.KNOWN)
         for issuer, recipient in WRITERS:
             self._write(issuer, recipient)
-        await trio.sleep(2 * DAY_SECONDS)
+        await trio.sleep_until(said_last + (SILENT_DAYS + 1) * DAY_SECONDS)
         self._require_tier(Tier.OLD)
         await self._until_settled(2 * DAY_SECONDS)
         self.struck["silent_month"] += 1
