@@ -18,10 +18,11 @@ import trio
 from node.committer import Ticket
 from node.directory import Directory
 from node.directory_reader import Read, Written
-from node.directory_readers import WORTH_IT, Readers
+from node.directory_readers import Readers
 from node.environment import BODY_THREADS, Environment
 from node.pump import Pump
 from node.tasks import in_slices
+from protocol.court import Accepted
 from protocol.directory_import import Imported, Patience, Rejected
 from protocol.directory_plain import ROOTS, Place, Plain, PlainCourt, Proof, rows_of_plain
 from protocol.entitlement import Registrar
@@ -32,8 +33,9 @@ from protocol.step import Recorded
 
 HEAP: Final = 1_024
 """Things read ahead and put into order at once, while as many are judged: about three megabytes."""
-SHORT_WAY: Final = WORTH_IT
-"""Things from which on first versions take the short way; below it everything is told one by one."""
+SHORT_WAY: Final = 256
+"""Things from which on first versions take the short way, as most pages of a registrar's log do; below it everything
+is told one by one."""
 STEP_CHANGES: Final = 200
 """Writes in one step: sixty records, about a millisecond to hand over."""
 STEPS_WAITING_MAX: Final = 16
@@ -77,7 +79,7 @@ class _Heap:
     def progress(self) -> int:
         """Grows when something is believed."""
         return len(self.first) + sum(
-            len(part.accepted) + len(part.checkpoints) + len(part.heartbeats) for part in self.parts
+            len(part.accepted) + len(part.again) + len(part.checkpoints) + len(part.heartbeats) for part in self.parts
         )
 
     def note(self, imported: Imported) -> None:
@@ -265,6 +267,12 @@ def _cut(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[at : at + size] for at in range(0, len(items), size))
 
 
+def _still_pending(parts: Sequence[Imported]) -> tuple[Accepted, ...]:
+    """What a later part ended the waiting of does not wait."""
+    over = {item.signed.digest for part in parts for item in part.again}
+    return tuple(item for part in parts for item in part.pending if item.signed.digest not in over)
+
+
 def _together(heap: _Heap, left: Sequence[Rejected]) -> Imported:
     parts = heap.parts
     return Imported(
@@ -275,6 +283,7 @@ def _together(heap: _Heap, left: Sequence[Rejected]) -> Imported:
         checkpoints=tuple(item for part in parts for item in part.checkpoints),
         heartbeats=tuple(item for part in parts for item in part.heartbeats),
         ended=tuple(item for part in parts for item in part.ended),
-        pending=tuple(item for part in parts for item in part.pending),
+        again=tuple(item for part in parts for item in part.again),
+        pending=_still_pending(parts),
         first=tuple(heap.first),
     )

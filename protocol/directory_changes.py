@@ -164,7 +164,8 @@ def _ruled(accepted: Accepted, rows: RecordRows, view: DirectoryView) -> RecordR
 def _with_superseded(rows: RecordRows, mine: VersionRef, known: Known[Any], view: DirectoryView) -> RecordRows:
     place = sum(order_of(version) > order_of(known) for version in view.versions(rows.subject, rows.code))
     versions = (*rows.versions[:place], mine, *rows.versions[place:])
-    return replace(rows, versions=versions[:DIRECTORY_VERSIONS_MAX])
+    aside = tuple(item for item in rows.aside if item.digest != mine.digest)
+    return replace(rows, versions=versions[:DIRECTORY_VERSIONS_MAX], aside=aside)
 
 
 def ref_of(known: Known[Any], *, from_ms: int = 0) -> VersionRef:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from protocol.checkpoint import CHECKPOINT, HEARTBEAT, Checkpoint, Heartbeat, check_checkpoint, read_heartbeat
 from protocol.court import Accepted, Court, Standing
 from protocol.directory import FORMATS, NodeRecord, Numbered, Root, not_a_record
+from protocol.directory_again import About, Uncounted, at_once, judged_again, touches
 from protocol.directory_changes import changes_for, log_only
 from protocol.directory_pending import Ended, due_changes
 from protocol.directory_view import WIRE_BYTES_MAX, DirectoryView, RecordCache
@@ -32,7 +33,7 @@ from protocol.registrar_log import (
 )
 from protocol.signing import Signed, Verifier
 from protocol.staged import Staged
-from protocol.trust import judge
+from protocol.trust import is_better_copy, judge
 
 _READABLE: Final[dict[str, Format[Any]]] = {**FORMATS, CHECKPOINT.name: CHECKPOINT, HEARTBEAT.name: HEARTBEAT}
 
@@ -74,6 +75,8 @@ class Imported:
     """Waiting that was over, where things are taken in as of their dates."""
     pending: tuple[Accepted, ...] = ()
     """Those of `accepted` that wait for an endorsement, or for their day to end."""
+    again: tuple[Accepted, ...] = ()
+    """Records that waited or lay aside, of this heap or an earlier one, and count by what it brought."""
     first: tuple[str, ...] = ()
     """Of a large heap, subject and code of the records that were believed and are not among `accepted`."""
 
@@ -133,6 +136,10 @@ class _Import:
             joining_ms=terms.joining_ms,
         )
         self.accepted: list[Accepted] = []
+        self.again: list[Accepted] = []
+        self._uncounted: Final = Uncounted(self.view)
+        self._copies: dict[About, dict[bytes, Signed]] = {}
+        """Better signed ones of what waits, by keys that nobody knows yet."""
         self.checkpoints: list[AcceptedCheckpoint] = []
         self.heartbeats: list[AcceptedHeartbeat] = []
         self.ended: list[Ended] = []
@@ -165,7 +172,10 @@ class _Import:
                 left.append(item if item.error is not None else replace(item, error=held[item.subject]))
                 continue
             try:
-                self._take(item)
+                court = self._court_at(item)
+                accepted = self._take(item, court)
+                if accepted is not None:
+                    yield from self._follow_up(accepted, court)
             except NotNow as error:
                 held[item.subject] = error
                 left.append(replace(item, error=error))
@@ -188,6 +198,7 @@ class _Import:
         return Imported(
             changes=tuple(self.staged.changes),
             accepted=tuple(self.accepted),
+            again=tuple(self.again),
             already=self.already,
             rejected=tuple(self.rejected),
             checkpoints=tuple(self.checkpoints),
@@ -198,26 +209,50 @@ class _Import:
 
     def progress(self) -> int:
         """Grows as long as another round may accept something."""
-        return len(self.accepted) + len(self.checkpoints) + len(self.heartbeats)
+        return len(self.accepted) + len(self.again) + len(self.checkpoints) + len(self.heartbeats)
 
     def _waits(self, item: Accepted) -> bool:
         row = self.view.pending(item.subject, item.code) if item.standing is Standing.PENDING else None
         return row is not None and row.digest == item.signed.digest
 
-    def _take(self, item: _Waiting) -> None:
-        court = self._court_at(item)
+    def _take(self, item: _Waiting, court: Court) -> Accepted | None:
+        """The record that was believed, if this is one."""
         if item.signed.format == CHECKPOINT.name:
             self._take_checkpoint(item.signed, court)
-            return
+            return None
         if item.signed.format == HEARTBEAT.name:
             self._take_heartbeat(item.signed, court)
-            return
+            return None
         accepted = judge(item.signed, court)
         if accepted.already:
             self.already += 1
-            return
-        self.staged.stage(changes_for(accepted, self.view, court.now_ms, own_centre=self.terms.own_centre))
+            self._remember_copy(accepted, court)
+            return None
         self.accepted.append(accepted)
+        self._stage(accepted, court)
+        return accepted
+
+    def _stage(self, accepted: Accepted, court: Court) -> None:
+        self.staged.stage(changes_for(accepted, self.view, court.now_ms, own_centre=self.terms.own_centre))
+
+    def _remember_copy(self, accepted: Accepted, court: Court) -> None:
+        if is_better_copy(accepted, court):
+            wire = accepted.signed.to_wire()
+            self._copies.setdefault((accepted.subject, accepted.code), {})[wire] = accepted.signed
+
+    def _follow_up(self, accepted: Accepted, court: Court) -> Generator[None, None, None]:
+        """Judge anew what waited for this, oldest first, before anything else is judged."""
+        if accepted.standing in {Standing.PENDING, Standing.ASIDE}:
+            self._uncounted.add(accepted.subject, accepted.code)
+        if not touches(accepted):
+            return
+        found = yield from self._uncounted.touched_by(accepted.subject, accepted.code)
+        for about in found:
+            copies = self._copies.get(about, {}).values()
+            while (again := judged_again(about, court, self.view, copies)) is not None:
+                self.again.append(again)
+                self._stage(again, court)
+                yield
 
     def _take_checkpoint(self, signed: Signed, court: Court) -> None:
         value = CHECKPOINT.decode(signed.statement)
@@ -297,15 +332,8 @@ def import_things(
     terms: Terms | None = None,
 ) -> Imported:
     """Take in signed things in any order; nothing is written, the changes are in the result."""
-    steps = import_steps(
-        wires, records, anchor=anchor, verifier=verifier, now_ms=now_ms, cache=cache, terms=terms
-    )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            imported: Imported = end.value
-            return imported
+    steps = import_steps(wires, records, anchor=anchor, verifier=verifier, now_ms=now_ms, cache=cache, terms=terms)
+    return at_once(steps)
 
 
 def import_steps(

@@ -7,11 +7,13 @@ trusted, it waits for that.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.court import Court
-from protocol.directory_changes import RecordRows, difference, ref_of, rows_of
+from protocol.directory_again import Uncounted, at_once, judged_again
+from protocol.directory_changes import RecordRows, changes_for, difference, ref_of, rows_of
 from protocol.directory_kinds import DirectoryDue, DirectoryPending, Subject
 from protocol.directory_view import DirectoryView
 from protocol.entitlement import Known
@@ -58,11 +60,14 @@ def due_changes(
     staged = Staged(view.records)
     over = DirectoryView(staged, view.cache)
     here = replace(court, lookup=over)
+    uncounted = Uncounted(over)
     ended: list[Ended] = []
     until_ms = court.now_ms if heard_ms is None else min(court.now_ms, heard_ms)
     for row in staged.scan(DirectoryDue, limit=DIRECTORY_DUE_MAX):
         if row.due_ms > until_ms:
             break
+        if staged.get(DirectoryDue, row.due_ms, row.subject, row.code) is None:
+            continue  # another that came into force has ended its waiting
         rows = rows_of(over, Subject(row.subject), row.code)
         if not row.due_ms:
             staged.stage(_begin(rows, over, court.now_ms))
@@ -72,7 +77,22 @@ def due_changes(
         done = _end(rows, known, here)
         ended.append(done)
         staged.stage(_ended_changes(done, rows, known, over, row.due_ms, own_centre))
+        if done.in_force:
+            ended += _follow_up(done, uncounted, staged, here, own_centre)
     return Due(changes=tuple(staged.changes), ended=tuple(ended), next_ms=_next(staged, court.now_ms, until_ms))
+
+
+def _follow_up(
+    done: Ended, uncounted: Uncounted, staged: Staged, court: Court, own_centre: str | None
+) -> Iterator[Ended]:
+    """What waited for a key, or a version, that counts only now."""
+    over = uncounted.view
+    for about in at_once(uncounted.touched_by(done.subject, done.code)):
+        while (again := judged_again(about, court, over)) is not None:
+            waited = over.pending(*about)
+            staged.stage(changes_for(again, over, court.now_ms, own_centre=own_centre))
+            if waited is not None and waited.digest == again.signed.digest:
+                yield Ended(subject=again.subject, code=again.code, digest=again.signed.digest, in_force=True)
 
 
 def _next(records: Records, now_ms: int, until_ms: int) -> int | None:

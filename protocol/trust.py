@@ -53,6 +53,9 @@ class Basis:
     records: tuple[bytes, ...]
 
 
+_COUNTING: Final = frozenset({Standing.IN_FORCE, Standing.SUPERSEDED})
+
+
 # --- the one entrance -----------------------------------------------------------------------
 
 
@@ -146,8 +149,14 @@ def _accept_numbered(signed: Signed, form: Format[Any], court: Court) -> Accepte
     record: Numbered = read(form, signed.statement)
     made = _accepted(subject_of(record), record.code, record, signed, record.created_ms)
     if court.lookup.was_accepted(signed.digest):
-        return _judged_anew(made, record, court) if _may_end_waiting(made, court) else _again(made)
+        anew = _judged_anew(made, record, court) if is_better_copy(made, court) else None
+        return _again(made) if anew is None else anew
     return _numbered(made, record, court)
+
+
+def judge_again(signed: Signed, record: Numbered, court: Court) -> Accepted | None:
+    """A version that waits or lies aside, by what is known now; None if it goes on like that (spec/trust.md §5)."""
+    return _judged_anew(_accepted(subject_of(record), record.code, record, signed, record.created_ms), record, court)
 
 
 def _numbered(made: Accepted, record: Numbered, court: Court) -> Accepted:
@@ -164,27 +173,33 @@ def _numbered(made: Accepted, record: Numbered, court: Court) -> Accepted:
     )
 
 
-def _may_end_waiting(made: Accepted, court: Court) -> bool:
-    """Whether a further copy of a thing of the pending row brings a signature that we have not seen."""
+def is_better_copy(made: Accepted, court: Court) -> bool:
+    """Whether a further copy of a thing that waits or lies aside brings a signature that we have not seen."""
     pending, history = (
         court.lookup.pending(made.subject, made.code),
         court.lookup.history(made.subject, made.code),
     )
     known = court.lookup.thing(made.signed.digest)
-    if pending is None or history is None or known is None:
+    if history is None or known is None:
         return False
-    if made.signed.digest not in {pending.digest, *(item.digest for item in history.aside)}:
+    is_pending = pending is not None and pending.digest == made.signed.digest
+    if not is_pending and all(item.digest != made.signed.digest for item in history.aside):
         return False
     return not {item.key_id for item in made.signed.signatures} <= {item.key_id for item in known.signatures}
 
 
-def _judged_anew(made: Accepted, record: Numbered, court: Court) -> Accepted:
-    """A copy that is good enough by itself ends the waiting; any other says nothing new."""
+def _judged_anew(made: Accepted, record: Numbered, court: Court) -> Accepted | None:
+    """What is good enough by itself ends the waiting, or has its place in the past; anything else says nothing new.
+
+    A node that joins counts what is old for its time; here only an endorsement does.
+    """
+    strictly = replace(court, joining_ms=0)
     try:
-        accepted = _numbered(made, record, court)
+        standing = rule(made.signed, record, strictly).standing  # without it no signature has to be verified
+        accepted = _numbered(made, record, strictly) if standing in _COUNTING else None
     except TrucError:
-        return _again(made)
-    return accepted if accepted.standing is Standing.IN_FORCE else _again(made)
+        return None
+    return accepted
 
 
 def check_aliases(record: AgencyRecord) -> None:

@@ -230,6 +230,8 @@ def scenarios() -> list[Row]:
         _later("a silent take-over of the host, a day later", lambda tree: [[_move(tree, endorsed=False)]], DAY_MS),
         _later("an endorsed copy ends the waiting", _endorsed_later),
         _later("an urgent copy ends the waiting", _urgent_later),
+        _later("the endorser's key arrives after the endorsement", _key_later),
+        _later("the endorsement of what was taken back meanwhile changes the past only", _endorsed_too_late),
         _later("what the registrar says last replaces what is pending", _taken_back),
         _later("a row of versions with the same protected content waits once", _row, DAY_MS),
         _later("a version dated back lends its keys no past", _dated_back),
@@ -280,7 +282,8 @@ def replay(row: Row) -> Row:
             cache=cache,
         )
         records.stage(result.changes)
-        accepted.update({item.signed.digest.hex(): item.standing.name.lower() for item in result.accepted})
+        believed = (*result.accepted, *result.again)
+        accepted.update({item.signed.digest.hex(): item.standing.name.lower() for item in believed})
         rejected.update({item.digest.hex(): item.error.code for item in result.rejected})
     _live_until(row["until_ms"], records, cache, anchor)
     view = DirectoryView(records, cache)
@@ -304,6 +307,20 @@ def _endorsed_later(tree: Tree) -> list[list[Signed]]:
 def _urgent_later(tree: Tree) -> list[list[Signed]]:
     plain = _move(tree, endorsed=False)
     return [[plain], [countersign(plain, tree.root_signers[0])]]
+
+
+def _key_later(tree: Tree) -> list[list[Signed]]:
+    host = tree.centres["00.01.W00"]
+    fresh = Ed25519Signer(key_seed(1, "fresh"))
+    rotated = tree.next_centre(host.code, keys=(entry_of(fresh), *tree.centre_records[host.code].keys))
+    moved = countersign(_move(tree, endorsed=False), fresh)
+    return [[moved], [tree.sign(CENTRE, rotated, [*tree.level_1_signers, host.signer])]]
+
+
+def _endorsed_too_late(tree: Tree) -> list[list[Signed]]:
+    plain = _move(tree, endorsed=False)
+    back = tree.sign(AGENCY, tree.next_agency("G22.99", epoch=3), tree.level_1_signers)
+    return [[plain], [back], [countersign(plain, tree.centres["00.01.W00"].signer)]]
 
 
 def _taken_back(tree: Tree) -> list[list[Signed]]:
