@@ -211,6 +211,7 @@ class Node:
             stop_when_old=self.settings.stop_when_old,
             announce=self.settings.announce,
             child_readers=self.settings.child_readers,
+            unaware=self.links.unaware,
             tell_heads=self.links.tell_heads,
         )
 

@@ -72,7 +72,8 @@ class DirectoryRoom:
         centre: str,
         stop_when_old: bool,
         announce: bool,
-        tell_heads: Callable[[], None],
+        unaware: Callable[[], list[str]],
+        tell_heads: Callable[[Collection[str]], None],
         child_readers: bool = False,
     ) -> None:
         self.index: Final = DirectoryIndex(directory, store.committed, environment, log)
@@ -119,8 +120,15 @@ class DirectoryRoom:
             on_level=self.days.level,
         )
         self.telling: Final = DirectoryTelling(
-            index=self.index, at_rest=self.sync.at_rest, tell=tell_heads, environment=environment
+            index=self.index,
+            at_rest=self.sync.at_rest,
+            unaware=unaware,
+            says=self.sync.says,
+            tell=tell_heads,
+            environment=environment,
+            announced=announce,
         )
+        self.door.on_taken.append(self.telling.taken)
         self.announcements: Final = Announcements(
             transport=transport,
             index=self.index,

@@ -21,7 +21,7 @@ from node.environment import Environment
 from node.logs import Log, log_failure
 from node.tasks import Bell, Ready
 from protocol.directory_kinds import DirectoryPending
-from protocol.errors import FormatError, TrucError
+from protocol.errors import FormatError, StoreError, TrucError
 from protocol.limits import HOUR_MS, MINUTE_MS, RECONCILE_SESSIONS_HOUR_MAX, SECOND_MS
 from protocol.reconcile import Over
 from protocol.record import Delete
@@ -62,7 +62,22 @@ class _Peer:
     done: bytes = b""
     done_own: bytes = b""
     done_until_ms: int = 0
+    failed: TrucError | None = None
+    failed_ms: int = 0
     sessions: Allowance = field(default_factory=lambda: Allowance(BURST, HOUR_MS // BURST))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedWith:
+    """What came of comparing with one peer, for `/v1/peers`. `level`: it has nothing for us."""
+
+    level: bool = False
+    failures: int = 0
+    """In a row."""
+    error: TrucError | None = None
+    """Why the last one failed that did; what came after it may have been in order."""
+    failed_ms: int = 0
+    """When that was; wall clock."""
 
 
 class DirectorySync:
@@ -125,11 +140,28 @@ class DirectorySync:
         for centre in set(self._peers).difference(centres):
             del self._peers[centre]
 
+    def says(self, centre: str) -> bytes:
+        """The digest of its heads that a peer said last; empty where it said none."""
+        peer = self._peers.get(centre)
+        return b"" if peer is None else peer.said
+
     @property
     def levels(self) -> dict[str, bool]:
         """Of each peer that was heard, whether it has nothing for us."""
         own = self._index.digest()
         return {centre: self._has_nothing(peer, own) for centre, peer in sorted(self._peers.items())}
+
+    def compared_with(self, centre: str) -> ComparedWith:
+        """What came of it; of a peer that said nothing yet, nothing."""
+        peer = self._peers.get(centre)
+        if peer is None:
+            return ComparedWith()
+        return ComparedWith(
+            level=bool(peer.said) and self._has_nothing(peer, self._index.digest()),
+            failures=peer.failures,
+            error=peer.failed,
+            failed_ms=peer.failed_ms,
+        )
 
     def _note_level(self, own: bytes) -> None:
         """A digest that is ours holds nothing more, whatever we learn later: those that stay behind ask us."""
@@ -210,7 +242,7 @@ class DirectorySync:
             self._failed(centre, peer, error)
         except Exception as error:  # noqa: BLE001  # the outermost frame of a session: one peer, not the node
             log_failure(self._log, "session_failed", error, centre=centre)
-            self._back_off(peer, BACKOFF_MAX_MS)
+            self._back_off(peer, BACKOFF_MAX_MS, StoreError("internal"))
         else:
             self._met(centre, peer, theirs, over)
             if over.settled:
@@ -237,13 +269,14 @@ class DirectorySync:
             )
 
     def _failed(self, centre: str, peer: _Peer, error: TrucError) -> None:
-        self._back_off(peer, BUSY_MS if error.code == "busy" else 0)
+        self._back_off(peer, BUSY_MS if error.code == "busy" else 0, error)
         if error.code in LIES or isinstance(error, FormatError):
             self._conducts.of(centre).struck(error.code)
         self._log.info("directory_not_compared", centre=centre, code=error.code)
 
-    def _back_off(self, peer: _Peer, least_ms: int) -> None:
+    def _back_off(self, peer: _Peer, least_ms: int, error: TrucError) -> None:
         peer.failures += 1
+        peer.failed, peer.failed_ms = error, self._environment.now_ms()
         grown_ms = min(BACKOFF_FIRST_MS << min(peer.failures - 1, 20), BACKOFF_MAX_MS)
         peer.not_before_ms = self._environment.monotonic_ms() + self._jittered(max(grown_ms, least_ms))
 

@@ -33,6 +33,8 @@ from node.tasks import start
 from node.transport import Transport
 from protocol.anchor import Anchor, Contact
 from protocol.catalogue import CATALOGUE
+from protocol.directory_file import read_file
+from protocol.directory_import import Rejected
 from protocol.errors import ConfigurationError
 from protocol.step import Caller
 from storage.store import Store
@@ -81,6 +83,8 @@ class Visited:
     """Numbered things of all registrars' logs."""
     level: tuple[str, ...]
     """Centres that know nothing more than this node."""
+    rejected: tuple[Rejected, ...] = ()
+    """What of the records brought along was not believed, and why."""
 
 
 # --- the configuration ------------------------------------------------------------------------
@@ -202,6 +206,8 @@ def visit(visiting: Visiting) -> Visited:
         NetworkError: an address of ours cannot be used.
         FormatError: `records` is no directory file.
     """
+    if visiting.records:
+        read_file(visiting.records)
     config, log = visiting.config, visiting.log
     environment = RealEnvironment()
     with ExitStack() as closing:
@@ -249,12 +255,14 @@ async def visit_as(
     )
     async with trio.open_nursery() as nursery:
         node: Node = await start(nursery, run)
+        rejected: Sequence[Rejected] = ()
         if visiting.records:
-            await node.services.take_directory(OPERATOR, visiting.records)
+            rejected = (await node.services.take_directory(OPERATOR, visiting.records)).rejected
+            await node.room.index.caught_up()
         with trio.move_on_after(visiting.seconds):
             while not _is_over(node, ours):  # noqa: ASYNC110  # see LOOK_S
                 await trio.sleep(LOOK_S)
-        result = _visited(node, ours)
+        result = _visited(node, ours, rejected)
         nursery.cancel_scope.cancel()
     return result
 
@@ -296,7 +304,7 @@ def _is_registered(node: Node, ours: str) -> bool:
     return known is not None and known.value.peer_id == ours
 
 
-def _visited(node: Node, ours: str) -> Visited:
+def _visited(node: Node, ours: str, rejected: Sequence[Rejected]) -> Visited:
     roots: Sequence[Any] = node.directory.root_versions()
     heads = node.room.index.heads()
     return Visited(
@@ -307,4 +315,5 @@ def _visited(node: Node, ours: str) -> Visited:
         root_version=roots[0].value.version if roots else 0,
         records=sum(log.number for log in heads.logs),
         level=tuple(centre for centre, is_level in node.room.sync.levels.items() if is_level),
+        rejected=tuple(rejected),
     )

@@ -5,6 +5,7 @@ Obeys DESIGN §5 ("a newer one replaces the older"). What a link says and hears 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from node.links import Link
@@ -34,10 +35,15 @@ class Links:
         if link is not None:
             link.send(send)
 
-    def tell_heads(self) -> None:
-        """Every peer that has not heard of our directory as it is now hears of it."""
-        for link in self._by_centre.values():
-            link.tell_heads()
+    def unaware(self) -> list[str]:
+        """The peers that have not heard of our directory as it is now."""
+        return [centre for centre, link in self._by_centre.items() if link.is_unaware]
+
+    def tell_heads(self, centres: Collection[str]) -> None:
+        """Those of these peers that have not heard of our directory as it is now hear of it."""
+        for centre in centres:
+            if centre in self._by_centre:
+                self._by_centre[centre].tell_heads()
 
     def add(self, link: Link) -> None:
         """A stream begins; it counts from the peer's hello on."""

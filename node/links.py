@@ -178,11 +178,15 @@ class Link:
         self.why_over = self.why_over or why
         self._scope.cancel()
 
+    @property
+    def is_unaware(self) -> bool:
+        """The peer has not heard of our directory as it is now."""
+        return self.is_up and self._heads() != self._heads_said
+
     def tell_heads(self) -> None:
-        """Ping a peer that has not heard of our directory as it is now."""
-        heads = self._heads()
-        if self.is_up and heads != self._heads_said:
-            self._ping(heads)
+        """Ping a peer that is unaware."""
+        if self.is_unaware:
+            self._ping(self._heads())
 
     def part(self, code: str) -> None:
         """Tell the peer why, then give the link up. Nothing may be said before our own hello."""

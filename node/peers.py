@@ -20,6 +20,7 @@ from node.body_server import BodyServer
 from node.conduct import Conducts
 from node.directory_server import DirectoryServer
 from node.environment import Environment
+from node.free_memory import FreeMemory
 from node.introduction import Introducer, Introductions
 from node.link_table import Links
 from node.links import Link
@@ -53,6 +54,8 @@ UNHEARD_BACKOFF_S: Final = 60
 signed our record a minute ago."""
 LET_GO_MAX: Final = 64
 """Peers that lost their admission, remembered for `/v1/peers`; older ones are in the log."""
+HELLOS: Final = 16
+"""Peers that came, after which free memory is given back: the allocator keeps 280 KB of every handshake."""
 STEADY_S: Final = 30
 """A link that stood this long was a good one: the next back-off begins small again."""
 
@@ -127,6 +130,7 @@ class Peers:
         self._peers: dict[str, Peer] = {}
         self._let_go: Final[deque[Refused]] = deque(maxlen=LET_GO_MAX)
         self._nursery: trio.Nursery | None = None
+        self._free_memory: Final = FreeMemory(environment, HELLOS)
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Keep links until cancelled."""
@@ -134,6 +138,7 @@ class Peers:
             self._transport.meet(self._introductions.meet)
             await start(self._nursery, self._transport.run, self._accept)
             self._nursery.start_soon(self._keep_own)
+            await start(self._nursery, self._free_memory.run)
             task_status.started()
 
     def admit(
@@ -402,5 +407,6 @@ class Peers:
             peer.spoke_ms = self._environment.monotonic_ms()
             self._note(peer, "up", "")
             self._log.info("peer_up", centre=link.centre)
+            self._free_memory.used()
         self._returner.peer_up(link.centre)
         self._sender.peer_up(link.centre)

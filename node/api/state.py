@@ -5,6 +5,7 @@ Obeys DESIGN §7. Nothing here belongs to an agency; every caller may read it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Final
 
@@ -15,9 +16,11 @@ from typing_extensions import TypedDict
 from node.api.callers import ANYBODY, Who
 from node.api.context import Here
 from node.api.openapi import answers
-from node.api.views import lane_name
+from node.api.views import lane_name, maybe_moment
 from node.daemon import Node
 from node.directory_alarms import DirectoryAlarm
+from node.directory_sync import ComparedWith
+from node.external_signer import ExternalSigner
 from node.freshness import LogState
 from protocol.catalogue import text
 from protocol.records import Queued
@@ -86,10 +89,31 @@ class DirectoryStateView(TypedDict):
     heads: str
     tier: str
     logs: list[LogView]
-    heard_ms: int
+    heard_at: str | None
+    """When it was last found that some peer knows nothing that is not known here."""
     peers_heard: int
     peers_level: int
     alarms: list[AlarmView]
+
+
+class OutsideSignerView(TypedDict):
+    """A process that holds a key of this node (`[[signers]]`): the centre's under the empty code, else an agency's.
+    `serves` are the keys that it named when it was last reached; `problem` says why it cannot be asked now."""
+
+    agency: str
+    algorithm: str
+    key_id: str
+    answers: bool
+    serves: list[str]
+    problem: ProblemView | None
+
+
+class ProblemView(TypedDict):
+    """An outcome of the catalogue, in both languages."""
+
+    code: str
+    vi: str
+    en: str
 
 
 class NodeView(TypedDict):
@@ -105,11 +129,25 @@ class NodeView(TypedDict):
     clock: ClockView
     directory: DirectoryStateView
     store: StoreView
+    signers: list[OutsideSignerView]
     queued: dict[str, int]
     peers_known: int
     peers_up: int
     uptime_seconds: int
     caller: CallerView
+
+
+class ComparedView(TypedDict):
+    """What came of comparing directories with a peer. `level`: it knows nothing that is not known here;
+    `failures`: how often in a row it failed; the rest is about the last time that it did, whatever came
+    after: `code` is empty, and `failed_at` null, where it never did since this node started."""
+
+    level: bool
+    failures: int
+    failed_at: str | None
+    code: str
+    vi: str
+    en: str
 
 
 class PeerView(TypedDict):
@@ -124,6 +162,7 @@ class PeerView(TypedDict):
     fault: str
     faults: int
     addresses: list[str]
+    directory: ComparedView
 
 
 class RefusedView(TypedDict):
@@ -163,6 +202,7 @@ async def peers(here: Here) -> JSONResponse:
             "fault": here.node.conducts.of(peer.centre).fault,
             "faults": here.node.conducts.of(peer.centre).faults,
             "addresses": list(peer.addresses),
+            "directory": compared_view(here.node.room.sync.compared_with(peer.centre)),
         }
         for peer in here.node.peers.all()
     ]
@@ -172,6 +212,18 @@ async def peers(here: Here) -> JSONResponse:
     ]
     answer: PeerList = {"items": items, "refused": refused}
     return JSONResponse(answer)
+
+
+def compared_view(found: ComparedWith) -> ComparedView:
+    """What came of comparing directories with a peer."""
+    return {
+        "level": found.level,
+        "failures": found.failures,
+        "failed_at": maybe_moment(found.failed_ms),
+        "code": "" if found.error is None else found.error.code,
+        "vi": "" if found.error is None else text(found.error, "vi"),
+        "en": "" if found.error is None else text(found.error, "en"),
+    }
 
 
 def _node(node: Node, who: Caller, started_ms: int) -> NodeView:
@@ -189,6 +241,7 @@ def _node(node: Node, who: Caller, started_ms: int) -> NodeView:
         "clock": {"quality": node.clock.quality, "trusted": node.clock.trusted},
         "directory": _directory(node),
         "store": _store(node),
+        "signers": [_signer(agency, one) for agency, one in sorted(_outside(node).items())],
         "queued": _queued(node),
         "peers_known": len(known),
         "peers_up": sum(peer.state == "up" for peer in known),
@@ -209,7 +262,7 @@ def _directory(node: Node) -> DirectoryStateView:
         "heads": room.index.digest().hex(),
         "tier": room.freshness.tier().name.lower(),
         "logs": [log_view(state) for state in room.freshness.states()[:LOGS_MAX]],
-        "heard_ms": room.days.heard_ms,
+        "heard_at": maybe_moment(room.days.heard_ms),
         "peers_heard": len(levels),
         "peers_level": sum(levels.values()),
         "alarms": [_alarm(alarm) for alarm in room.alarms.all()[:ALARMS_MAX]],
@@ -234,6 +287,24 @@ def _alarm(alarm: DirectoryAlarm) -> AlarmView:
         "vi": text(alarm.error, "vi"),
         "en": text(alarm.error, "en"),
         "since_ms": alarm.since_ms,
+    }
+
+
+def _outside(node: Node) -> Mapping[str, ExternalSigner]:
+    return {} if node.presigner is None else node.presigner.signers
+
+
+def _signer(agency: str, one: ExternalSigner) -> OutsideSignerView:
+    trouble = one.trouble
+    return {
+        "agency": agency,
+        "algorithm": one.public.algorithm,
+        "key_id": one.public.key_id.hex(),
+        "answers": trouble is None,
+        "serves": [key_id.hex() for key_id in one.served],
+        "problem": None
+        if trouble is None
+        else {"code": trouble.code, "vi": text(trouble, "vi"), "en": text(trouble, "en")},
     }
 
 

@@ -19,7 +19,9 @@ import click
 from node.cli.desk import Desk
 from node.cli.files import reading
 from node.cli.grammar import ExitCode, Verb
+from node.cli.look import reason_of
 from node.cli.setup import ask
+from node.cli.tables import plain
 from protocol.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -171,13 +173,18 @@ def _tell(
 
 
 def _of_visit(visited: Visited | None) -> dict[str, Any]:
+    from node.api.problems import problem
+
     if visited is None:
-        return {"registered": False, "joined": False, "records": 0, "level": [], **_of_contacts(())}
+        return {
+            "registered": False, "joined": False, "records": 0, "level": [], "rejected": [], **_of_contacts(())
+        }  # fmt: skip
     return {
         "registered": visited.registered,
         "joined": visited.root_version > 0,
         "records": visited.records,
         "level": list(visited.level),
+        "rejected": [{"about": item.about, "problem": problem(item.error)} for item in visited.rejected],
         **_of_contacts(visited.contacts),
     }
 
@@ -212,6 +219,7 @@ def _of_running(config: Config) -> dict[str, Any]:
         "joined": own["joined"],
         "records": sum(log["number"] for log in state["logs"]),
         "level": [],
+        "rejected": [],
         **_of_contacts(contacts),
         "reached": any(one.is_reached or one.state != "down" for one in contacts),  # it goes on trying
     }
@@ -232,8 +240,10 @@ def _missing(found: dict[str, Any], *, key_backup: bool, restart: bool, asked: b
 def _print(desk: Desk, answer: dict[str, Any]) -> None:
     desk.say("join made" if answer["changed"] else "join known", **answer)
     for item in answer["contacts"]:
-        state = desk.known(f"peer {item['state']}", item["state"])
-        desk.say("join contact", centre=item["centre"], state=state, reason=_reason(desk, item["reason"]))
+        desk.say("join contact", centre=item["centre"], state=contact_state(desk, item))
+    for item in answer["rejected"]:
+        told = item["problem"]
+        desk.note("not imported", about=plain(item["about"]), code=told["code"], text=told[desk.language])
     if answer["joined"]:
         desk.say("join directory", records=answer["records"])
     desk.say("join registered" if answer["registered"] else "join unregistered")
@@ -242,6 +252,9 @@ def _print(desk: Desk, answer: dict[str, Any]) -> None:
         desk.say("join step", number=number, text=desk.word(f"join step {name}", **answer))
 
 
-def _reason(desk: Desk, reason: str) -> str:
-    """The one answer that everybody meets in words; others as they stand in the log."""
-    return desk.word("join not known there") if reason == "introduction_unproven" else reason
+def contact_state(desk: Desk, contact: dict[str, Any]) -> str:
+    """The one answer that everybody meets in words; other reasons as they stand in the log."""
+    if contact["reason"] == "introduction_unproven":
+        return desk.word("join not known there")
+    state = desk.known(f"peer {contact['state']}", contact["state"])
+    return f"{state}: {reason_of(desk, contact)}" if contact["reason"] else state
