@@ -18,6 +18,7 @@ from node.authority_act import Act
 from node.authority_batch import drafted
 from node.authority_book import check_entered, check_head, check_seen, with_known_numbers
 from node.authority_folder import AuthorityFolder, Book, Entropy, LogPosition
+from node.authority_judged import JudgedFile
 from node.authority_log import Issued, Waiting, says_truly
 from node.authority_single import SingleActs
 from node.countersigning import (
@@ -27,7 +28,6 @@ from node.countersigning import (
     records_in,
     sign_where_asked,
     signed_together,
-    thing,
 )
 from protocol.checkpoint import CHECKPOINT, NUMBERED, Checkpoint
 from protocol.directory import (
@@ -64,8 +64,8 @@ class Authority(SingleActs):
         self._folder = folder
         self._book = book
         self._keys = keys
-        self.issued = Issued(book.anchor)
-        self.issued.take(map(thing, issued), self._clock(now_ms))
+        first = next((signer for _, signer in sorted(keys.items())), None)
+        self.issued = JudgedFile(folder, book.anchor, first).issued(tuple(issued), self._clock(now_ms))
         self._book = with_known_numbers(self._book, self.issued)
 
     @property
@@ -133,7 +133,7 @@ class Authority(SingleActs):
         by = find_registrar(self.view, registrar or self.default_registrar(now_ms), at_ms)
         if not self.signers(by):
             raise ConfigurationError("authority_keys_missing", registrar=by.name)
-        check_head(self._book, self.issued, by, now_ms)
+        self.check_head(by, now_ms)
         if not entering:
             check_entered(self.issued, by)
         return Act(self.issued, by, at_ms)
@@ -199,7 +199,8 @@ class Authority(SingleActs):
 
         Raises:
             FormatError: a thing cannot be read.
-            ConfigurationError: `authority_root_begun`.
+            ConfigurationError: `authority_root_begun`; `authority_behind`, `authority_unseen` where a
+                registrar's or a root's key would sign: what it said before may be missing here.
         """
         signers: list[Signer] = [*self._keys.values(), *further]
         read = self._merged(records_in(things))
@@ -220,6 +221,7 @@ class Authority(SingleActs):
                 anchor=self.anchor,
             )
             fresh = [new for old, new in zip(read, after, strict=True) if new != old]
+            self._check_heads(fresh, now_ms)
             self.issued.take(fresh, self._clock(now_ms))
             gained.update({signed.digest: signed for signed in fresh})
             read = after
@@ -245,6 +247,20 @@ class Authority(SingleActs):
         if not instead:
             raise ConfigurationError("authority_root_begun", version=ROOT.decode(other.statement).version)
         self.issued.forget(other.digest)
+
+    def _check_heads(self, gained: Iterable[Signed], now_ms: int) -> None:
+        """As before an act of our own: whose keys sign as registrar has to know what they signed before."""
+        checked: set[str] = set()
+        for signed in gained:
+            form = NUMBERED.get(signed.format)
+            value = form.decode(signed.statement) if form is not None else None
+            if value is not None and value.registrar not in checked:
+                by = find_registrar(self.view, value.registrar, value.created_ms)
+                if any(signed.has_signature_of(signer.public.key_id) for signer in self.signers(by)):
+                    self.check_head(by, now_ms)
+                    checked.add(value.registrar)
+            elif signed.format == ROOT.name and self.view.root_versions():
+                self.check_seen(ROLE_ROOT, now_ms)
 
     def _merged(self, things: Iterable[Signed]) -> list[Signed]:
         return [merged(self.issued.things.get(signed.digest), signed) for signed in things]
@@ -295,6 +311,10 @@ class Authority(SingleActs):
     def signers(self, by: Registrar) -> list[Ed25519Signer]:
         """The opened keys of a registrar, by name."""
         return [signer for _, signer in sorted(self._keys.items()) if signer.public.key_id in by.keys.keys]
+
+    def check_head(self, by: Registrar, now_ms: int) -> None:
+        """As `authority_book.check_head`, of this folder."""
+        check_head(self._book, self.issued, by, now_ms)
 
     def check_seen(self, registrar: str, now_ms: int) -> None:
         """Return if the folder knows the network of not more than a day ago. Raises: ConfigurationError

@@ -8,12 +8,14 @@ included, so that no change takes another back by accident. Signing is `authorit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from node.authority_log import Issued
 from protocol.agency_code import is_new_form
+from protocol.credentials import EXTENSION, credentials_in, endorsing, read_credentials
 from protocol.directory import AgencyRecord, CentreRecord, Delegation, KeyEntry, Names, Numbered, RecordState, check
 from protocol.entitlement import Registrar
 from protocol.errors import ConfigurationError, RequestError, TrustError
@@ -32,6 +34,8 @@ class Act:
         """The keys that may repeat the checkpoint; None: those of the checkpoint before."""
         self._records: list[Numbered] = []
         self._named: dict[tuple[type, str], Numbered] = {}
+        self.taken_out: list[str] = []
+        """Centres whose certificate endorses none of the keys that count from now on, and stays behind."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -49,9 +53,12 @@ class Act:
     def register_centre(self, request: Signed) -> None:
         """The record of a centre from its request; a known centre's keys are rotated.
 
+        What the request does not speak of stays: the state, and every extension (spec/pki.md §7). Of a request's
+        extensions only credentials are taken over: a registrar signs nothing that it cannot read.
+
         Raises:
-            FormatError, TrustError: the request is not sound (`directory_possession`), or the
-                registrar may not register it (`directory_not_entitled`).
+            FormatError, TrustError: the request is not sound (`directory_possession`, `pki_malformed`), or
+                the registrar may not register it (`directory_not_entitled`).
             ConfigurationError: `authority_repeated`.
         """
         wanted = check_centre_request(request, self._issued.verifier)
@@ -64,8 +71,15 @@ class Act:
             peer_id=wanted.peer_id,
             keys=wanted.keys if old is None else rotated(old.keys, wanted.keys, self.at_ms),
             sealing=wanted.sealing if old is None else rotated(old.sealing, wanted.sealing, self.at_ms),
+            state=RecordState.ACTIVE if old is None else old.state,
+            extensions={**({} if old is None else old.extensions), **credentials_in(wanted.extensions)},
         )
-        self._add(record)
+        if old is None or EXTENSION in wanted.extensions:
+            read_credentials(record)
+        kept = record if old is None else endorsing(record, self.at_ms)
+        self._add(kept)
+        if EXTENSION in record.extensions and EXTENSION not in kept.extensions:
+            self.taken_out.append(record.code)
 
     def change_centre(self, code: str, **changes: Any) -> None:
         """The next version of a centre's record with some fields changed. Raises: as `change_agency`."""
@@ -92,12 +106,13 @@ class Act:
         decision: str = "",
         keys: tuple[KeyEntry, ...] = (),
         delegation: Delegation | None = None,
+        extensions: Mapping[int, Any] = MappingProxyType({}),
     ) -> None:
         """The first record of an agency; its centre must be registered, or in the same act.
 
         Raises:
             RequestError: `centre_unknown`.
-            FormatError: `format_field` and others (a wrong code, name, parent).
+            FormatError: `format_field` and others (a wrong code, name, parent), `pki_malformed`.
             TrustError: `directory_not_entitled`.
             ConfigurationError: `authority_registered`, `authority_repeated`.
         """
@@ -116,7 +131,9 @@ class Act:
             decision=decision,
             keys=keys,
             delegation=delegation if delegation is not None else Delegation(),
+            extensions=dict(extensions),
         )
+        read_credentials(record)
         self._add(record)
 
     def register_request(self, request: Signed) -> None:
@@ -133,6 +150,7 @@ class Act:
             decision=wanted.decision,
             keys=wanted.keys,
             delegation=wanted.delegation,
+            extensions=credentials_in(wanted.extensions),
         )
 
     def change_agency(self, code: str, **changes: Any) -> None:

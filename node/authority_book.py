@@ -61,7 +61,7 @@ def with_known_numbers(book: Book, issued: Issued) -> Book:
     """The book with numbers that another folder of the same registrar gave, or that it did not learn of in time."""
     for (name, generation), log in issued.logs.items():
         known = book.position(name, generation)
-        number = _last_believed(issued, log)
+        number = last_believed(issued, log)
         given = 0 if known is None else known.number
         headless = known is not None and known.head == EMPTY and known.number == number
         if number > given or headless:
@@ -71,7 +71,7 @@ def with_known_numbers(book: Book, issued: Issued) -> Book:
     return book
 
 
-def _last_believed(issued: Issued, log: RegistrarLog) -> int:
+def last_believed(issued: Issued, log: RegistrarLog) -> int:
     """The largest number whose thing is believed: one that only was begun may come from anybody's file."""
     numbers = sorted(log.entries, reverse=True)
     return next((n for n in numbers if issued.view.was_accepted(log.entries[n].digest)), 0)

@@ -25,6 +25,7 @@ Entropy = Callable[[int], bytes]
 
 BOOK_FILE: Final = "book"
 ISSUED_FILE: Final = "directory.truc"
+JUDGED_FILE: Final = "judged"
 KEYS_FOLDER: Final = "keys"
 KEY_SUFFIX: Final = ".key"
 KEY_FILE_BYTES_MAX: Final = 64 * KIB
@@ -123,6 +124,15 @@ class AuthorityFolder:
     def write_issued(self, things: Iterable[bytes]) -> None:
         """Make these the issued things."""
         self._replace(ISSUED_FILE, write_file(things))
+
+    def read_judged(self) -> bytes | None:
+        """The content of the file of `authority_judged.py`; None when there is none."""
+        size = self.folder.size(JUDGED_FILE)
+        return None if size is None else self._read(JUDGED_FILE, size)
+
+    def write_judged(self, content: bytes) -> None:
+        """Make this that file's content."""
+        self._replace(JUDGED_FILE, content)
 
     # --- keys -------------------------------------------------------------------------------
 

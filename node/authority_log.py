@@ -26,12 +26,13 @@ from protocol.directory import (
     Root,
 )
 from protocol.directory_import import Rejected, Terms, import_things
-from protocol.directory_kinds import Subject
+from protocol.directory_kinds import DirectoryNumber, Subject
 from protocol.directory_view import DirectoryView, RecordCache
 from protocol.entitlement import Known, role_keys
 from protocol.entitlement import registrar as find_registrar
 from protocol.errors import NotNow, TrucError
 from protocol.prefix_tree import EMPTY, PrefixTree, tree_key
+from protocol.record import Change
 from protocol.signing import PublicKey, Signed, Verifier
 from protocol.staged import Staged
 from protocol.standing import order_of
@@ -138,15 +139,22 @@ class Waiting:
 class Issued:
     """Everything in the folder: things by digest, the tree as nodes believe it, logs, and drafts."""
 
-    def __init__(self, anchor: bytes, verifier: Verifier | None = None, *, remembers: bool = True) -> None:
+    def __init__(
+        self,
+        anchor: bytes,
+        verifier: Verifier | None = None,
+        *,
+        remembers: bool = True,
+        records: Staged | None = None,
+    ) -> None:
         """`remembers`: as whoever took in each thing on its date, and believes on what a key said
-        before the root that revokes it; else as a node that joins now."""
+        before the root that revokes it; else as a node that joins now. `records`: what was judged before."""
         self.anchor: Final = anchor
         self._remembers: Final = remembers
         self.verifier: Final = verifier if verifier is not None else Verifier(MEMO_ENTRIES)
         self.things: Final[dict[bytes, Signed]] = {}
         self.logs: Final[dict[tuple[str, int], RegistrarLog]] = {}
-        self._records = Staged()
+        self._records: Final = Staged() if records is None else records
         self.view: Final = DirectoryView(self._records, RecordCache(CACHE_RECORDS))
         self._open: dict[bytes, Signed] = {}
         self._begun: set[bytes] = set()
@@ -166,6 +174,27 @@ class Issued:
             self._judge(part, now_ms, until_ms)
         for signed in judged.values():
             self._enter(signed)
+
+    def resume(self, things: Iterable[Signed]) -> None:
+        """Go on with records that were judged before, of these things."""
+        self.things.update((signed.digest, signed) for signed in things)
+        for row in self._records.scan(DirectoryNumber, limit=len(self.things) + 1):
+            log = self.logs.setdefault((row.registrar, row.generation), RegistrarLog())
+            log.entries[row.number] = Entry(digest=row.digest, subject=row.subject, code=row.code)
+
+    def beside(self) -> Issued:
+        """A copy on top of this one, to try out what further things would change."""
+        copy = Issued(self.anchor, self.verifier, remembers=self._remembers, records=Staged(self._records))
+        copy.things.update(self.things)
+        copy.logs.update((place, RegistrarLog(dict(log.entries))) for place, log in self.logs.items())
+        copy._open, copy._begun = dict(self._open), set(self._begun)
+        copy._drafts = {about: dict(drafts) for about, drafts in self._drafts.items()}
+        copy._reasons = dict(self._reasons)
+        return copy
+
+    def changes(self) -> Sequence[Change]:
+        """What judging changed in the records, in order."""
+        return self._records.changes
 
     def _judge(self, things: Sequence[Signed], now_ms: int, until_ms: int) -> None:
         result = import_things(

@@ -7,16 +7,18 @@ parent opens a new generation, in which everything of the registrar that is in f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from node.authority import Authority
 from node.authority_act import Act
+from node.authority_book import last_believed
 from node.authority_log import KEPT_FORMATS, Issued
 from node.authority_root import RolePlan, next_root
 from node.authority_trust import ROLES
 from node.countersigning import things_of
+from protocol.checkpoint import heartbeat_keys
 from protocol.directory import ROLE_LEVEL_1, ROLE_ROOT, ROOT, KeyEntry, Numbered
 from protocol.directory_kinds import Subject
 from protocol.directory_suspects import suspects
@@ -33,18 +35,26 @@ def see(authority: Authority, things: Iterable[bytes], now_ms: int) -> None:
 
     Raises:
         ConfigurationError: `authority_behind` (the network has what our own keys signed and this
-            folder does not know of, or something else under a number of ours).
+            folder does not know of, or something else under a number of ours); `authority_seen_old`
+            (the file itself lacks what is newest of ours here, so it shows nothing).
         TrustError: `directory_fork` (another complete root has the number of the one that is in force here).
     """
     read = readable(things)
-    merged = Issued(authority.anchor, authority.issued.verifier)
-    merged.take([*authority.issued.things.values(), *read], authority.date(now_ms))
+    merged = _with(authority, read, now_ms)
     _check_root(merged, authority.date(now_ms))
     for (name, generation), log in merged.logs.items():
         if _is_ours(authority, merged, name, generation, now_ms):
             _compare(authority, merged, name, generation, log.top)
+    check_newest(authority, merged, read, now_ms)
     authority.keep(read, now_ms)
     authority.note_seen(now_ms)
+
+
+def _with(authority: Authority, read: Iterable[Signed], now_ms: int) -> Issued:
+    """The folder with these beside it; copies of what is believed here change nothing."""
+    merged, known = authority.issued.beside(), authority.issued.things
+    merged.take([signed for signed in read if known.get(signed.digest) != signed], authority.date(now_ms))
+    return merged
 
 
 def readable(things: Iterable[bytes]) -> list[Signed]:
@@ -73,6 +83,33 @@ def _is_ours(authority: Authority, merged: Issued, name: str, generation: int, n
     except TrucError:
         return False
     return by.generation == generation and bool(authority.signers(by))
+
+
+def check_newest(authority: Authority, merged: Issued, read: Iterable[Signed], now_ms: int) -> None:
+    """Return if these have the newest thing of every registrar for whom, or whose sign of life, a key here signs,
+    and the root in force where a key of its is here: an older file shows nothing (spec/checkpoint.md §7).
+
+    Raises:
+        ConfigurationError: `authority_seen_old`.
+    """
+    digests = {signed.digest for signed in read}
+    versions = authority.view.root_versions()
+    if versions and authority.root_signers(versions[0].value) and versions[0].digest not in digests:
+        raise ConfigurationError("authority_seen_old", registrar=ROLE_ROOT, known=versions[0].value.version)
+    for name, generation in authority.issued.logs:
+        if _is_ours(authority, merged, name, generation, now_ms) or _repeats(authority, name, generation, now_ms):
+            _check_has_head(authority, name, generation, digests)
+
+
+def _check_has_head(authority: Authority, name: str, generation: int, digests: Collection[bytes]) -> None:
+    number = last_believed(authority.issued, authority.issued.log(name, generation))
+    if number and authority.issued.log(name, generation).entries[number].digest not in digests:
+        raise ConfigurationError("authority_seen_old", registrar=name, known=number)
+
+
+def _repeats(authority: Authority, name: str, generation: int, now_ms: int) -> bool:
+    last = authority.issued.checkpoint(authority.issued.log(name, generation).last_checkpoint())
+    return last is not None and authority.signer_of(heartbeat_keys(last, authority.date(now_ms))) is not None
 
 
 def _compare(authority: Authority, merged: Issued, name: str, generation: int, top: int) -> None:
@@ -105,13 +142,16 @@ def recover(authority: Authority, name: str, things: Iterable[bytes], now_ms: in
     one is opened. Everything in the file is taken in first.
 
     Raises:
+        ConfigurationError: `authority_seen_old` (the file lacks what is newest of this registrar here; not if
+            its log is forked: then no file has everything).
         ConfigurationError: `authority_generation_needed` (the body above has to open one first),
             and as `Authority.act`.
     """
     read = readable(things)
-    merged = Issued(authority.anchor, authority.issued.verifier)
-    merged.take([*authority.issued.things.values(), *read], authority.date(now_ms))
+    merged = _with(authority, read, now_ms)
     generation = find_registrar(merged.view, name, authority.date(now_ms)).generation
+    if read and merged.view.fork(name, generation) is None:
+        _check_has_head(authority, name, generation, {signed.digest for signed in read})
     fresh = not merged.log(name, generation).top and not authority.book.number(name, generation)
     above = "" if fresh else _above(authority, merged, name, now_ms)
     if above and name not in ROLES:  # a restored folder may hold both, and then both are lost

@@ -172,12 +172,14 @@ def make_urgent(authority: Authority, code: str, now_ms: int) -> Signed:
     With enough of them, by files where several people hold them, it is in force at once.
 
     Raises:
-        ConfigurationError: `authority_nothing_pending`, `authority_keys_missing`.
+        ConfigurationError: `authority_nothing_pending`, `authority_keys_missing`, `authority_unseen` (it may
+            have been withdrawn meanwhile).
     """
     rows = [authority.view.pending(subject, code) for subject in (Subject.AGENCY, Subject.CENTRE)]
     digests = [row.digest for row in rows if row is not None]
     if not digests:
         raise ConfigurationError("authority_nothing_pending", code=code)
+    authority.check_seen(ROLE_ROOT, now_ms)
     known = authority.issued.things[digests[0]]
     (signed,) = authority.by_root([known], authority.date(now_ms))
     authority.publish([merged(known, signed)], now_ms)
@@ -219,7 +221,8 @@ def beat(authority: Authority, now_ms: int, *, registrar: str = "") -> Signed:
     It takes no number and is not kept: every one replaces the one before.
 
     Raises:
-        ConfigurationError: `authority_no_checkpoint`, `authority_keys_missing`.
+        ConfigurationError: `authority_no_checkpoint`, `authority_keys_missing`, and as `Authority.check_head`:
+            whoever has not looked for a day cannot say that nothing newer was signed.
         NotNow, TrustError: as `entitlement.registrar`.
     """
     name = registrar or authority.book.registrar or ROLE_LEVEL_1
@@ -232,6 +235,7 @@ def beat(authority: Authority, now_ms: int, *, registrar: str = "") -> Signed:
     signer = authority.signer_of(heartbeat_keys(last, at_ms))
     if signer is None:
         raise ConfigurationError("authority_keys_missing", registrar=f"heartbeat {name}")
+    authority.check_head(by, now_ms)
     value = Heartbeat(registrar=name, generation=by.generation, checkpoint=digest, created_ms=at_ms)
     check_heartbeat(value)
     return sign(HEARTBEAT.name, HEARTBEAT.encode(value), signer)

@@ -8,8 +8,8 @@ believed. Certificates themselves, paths and revocation are `pki.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from protocol.directory import AgencyRecord, CentreRecord, CentreText, CodeText
 from protocol.encoding import Digest, Extensions, Format, Key, Meta, TimeMs, lp
@@ -37,6 +37,7 @@ EXTENSION: Final = 128
 
 Der = Annotated[bytes, Meta(min_length=1, max_length=CERTIFICATE_BYTES_MAX)]
 State = Literal["valid", "invalid", "unknown"]
+R = TypeVar("R", AgencyRecord, CentreRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,34 @@ def read_credentials(record: AgencyRecord | CentreRecord) -> Credentials | None:
         return CREDENTIALS.decode(value)
     except FormatError as error:
         raise FormatError("pki_malformed", reason=f"{error.code} {error.field}".strip()) from error
+
+
+def credentials_in(extensions: Mapping[int, Any]) -> dict[int, Any]:
+    """Of these extensions the one that carries credentials, if it is there."""
+    return {key: value for key, value in extensions.items() if key == EXTENSION}
+
+
+def endorsing(record: R, at_ms: int) -> R:
+    """The record with those of its proofs alone whose key counts from now on; without its credentials if one
+    of these keys has none, or if they cannot be read (§7)."""
+    try:
+        credentials = read_credentials(record)
+        if credentials is None:
+            return record
+        named = [(_endorsement(proof).key_id, proof) for proof in credentials.proofs]
+    except FormatError:
+        return _with_credentials(record, None)
+    counting = {entry.key_id for entry in record.keys if at_ms < entry.until_ms and not entry.revoked_ms}
+    if not counting or not counting <= {key_id for key_id, _ in named}:
+        return _with_credentials(record, None)
+    return _with_credentials(record, replace(credentials, proofs=tuple(p for key_id, p in named if key_id in counting)))
+
+
+def _with_credentials(record: R, credentials: Credentials | None) -> R:
+    others = {key: value for key, value in record.extensions.items() if key != EXTENSION}
+    if credentials is not None:
+        others[EXTENSION] = CREDENTIALS.encode(credentials)
+    return replace(record, extensions=others)
 
 
 def _endorsement(proof: Proof) -> Endorsement:

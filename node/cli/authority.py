@@ -127,7 +127,10 @@ def centre(desk: Desk, requests: tuple[Path, ...], registrar: str) -> None:
         act = opened.act(now(), registrar=registrar)
         for item in wanted:
             act.register_centre(item)
-        desk.finish(opened, opened.complete(act), "signed")
+        signed = opened.complete(act)
+        for code in act.taken_out:
+            desk.say("taken out", code=code)
+        desk.finish(opened, signed, "signed", credentials_taken_out=act.taken_out)
 
     run(desk, work)
 

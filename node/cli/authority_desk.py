@@ -59,6 +59,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Chưa ký lại, cần xem xét vì do khóa bị lộ ký: {about}",
         "Not signed anew; to be looked at, a compromised key signed it: {about}",
     ),
+    "taken out": (
+        "Đã bỏ chứng thư số của {code}: nó không xác nhận khóa mới. Lập lại, rồi: truc authority pki {code} TỆP",
+        "The certificate of {code} does not endorse its new keys and was taken out: truc authority pki {code} FILE",
+    ),
     "key request": (
         "Yêu cầu: {path}. Đọc mã khóa dưới đây khi giao tệp.",
         "Request: {path}. Read the key ids below aloud when you hand it over.",

@@ -185,7 +185,7 @@ def delegate(
 @_URGENT
 @click.pass_obj
 def cut_off(desk: Desk, /, code: str, keys: Path | None, since: str, registrar: str, urgent: bool) -> None:
-    """Revoke all keys of a registrar and open its next generation. · Thu hồi mọi khóa của một cơ quan đăng ký."""
+    """Revoke a registrar's keys, open its next generation. · Thu hồi mọi khóa của một cơ quan đăng ký."""
 
     def work() -> None:
         from node.authority_trust import cut_off as do

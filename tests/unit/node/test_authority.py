@@ -18,15 +18,18 @@ from node.authority_root import KeyPlan, create_authority
 from node.countersigning import endorse, merged
 from node.requests import key_entry, make_agency_request, make_centre_request
 from protocol.checkpoint import CHECKPOINT
+from protocol.credentials import EXTENSION
 from protocol.directory import (
     AGENCY,
     AGENCY_REQUEST,
     CENTRE,
+    CENTRE_REQUEST,
     NODE,
     ROLE_LEVEL_1,
     ROLE_ROOT,
     ROOT,
     AgencyRequest,
+    CentreRecord,
     Delegation,
     Names,
     NodeRecord,
@@ -39,12 +42,14 @@ from protocol.signing import Ed25519Signer, Signed, countersign, sign
 from storage.folder import OsFolder
 from storage.keystore import Cost
 from tests.support.errors import expects
+from tests.support.pki import NationalPki
 from tests.support.tree import START_MS, Centre, Tree, key_seed
 
 CHEAP = Cost(memory_kib=8, passes=1)
 PASSPHRASE = b"mat khau"
 NAMES = Names(vi="Bộ Tài chính")
 NOW = START_MS + 1_000
+HOLDER = NationalPki().holder
 CENTRE_1, CENTRE_2 = Centre.make(1, "00.01.W00"), Centre.make(1, "00.02.W00")
 
 
@@ -285,6 +290,78 @@ def test_a_repeated_request_with_the_same_keys_needs_no_endorsement(authority: A
     authority.register_centre(request_of(CENTRE_1, NOW + 5, names=Names(vi="Tên mới")), NOW + 5)
     assert authority.view.centre("00.01.W00").names.vi == "Tên mới"
     assert believed(authority) == {}
+
+
+def certified(authority: Authority, *keys: bytes) -> bytes:
+    """Credentials for keys of the first centre, put into its record; another extension lies beside them."""
+    value = HOLDER.credentials(*(HOLDER.proof("00.01.W00", "00.01.W00", key) for key in keys))
+    authority.change_centre("00.01.W00", NOW + 1, extensions={EXTENSION: value, 200: "của người khác"})
+    return value
+
+
+def asked_again(authority: Authority, request: Signed) -> tuple[CentreRecord, list[str]]:
+    """The record that a further request makes, and whose certificates were taken out."""
+    act = authority.act(NOW + 10)
+    act.register_centre(request)
+    (signed,) = authority.complete(act)
+    return CENTRE.decode(signed.statement), act.taken_out
+
+
+def test_what_a_further_request_does_not_speak_of_stays_in_a_centres_record(authority: Authority) -> None:
+    value = certified(authority, CENTRE_1.signer.public.key_id)
+    authority.change_centre("00.01.W00", NOW + 2, state=RecordState.LOCKED)
+    record, taken_out = asked_again(authority, request_of(CENTRE_1, NOW + 5, names=Names(vi="Tên mới")))
+    assert (record.names.vi, record.state, taken_out) == ("Tên mới", RecordState.LOCKED, [])
+    assert record.extensions == {EXTENSION: value, 200: "của người khác"}
+
+
+def test_a_certificate_that_endorses_no_key_of_now_is_taken_out_and_told(authority: Authority) -> None:
+    certified(authority, CENTRE_1.signer.public.key_id)
+    record, taken_out = asked_again(authority, request_of(Centre.make(2, "00.01.W00"), NOW + 5))
+    assert (record.extensions, taken_out) == ({200: "của người khác"}, ["00.01.W00"])
+
+
+def test_a_certificate_that_endorses_the_new_key_already_stays_without_the_old_ones_proof(authority: Authority) -> None:
+    fresh = Centre.make(2, "00.01.W00")
+    certified(authority, CENTRE_1.signer.public.key_id, fresh.signer.public.key_id)
+    record, taken_out = asked_again(authority, request_of(fresh, NOW + 5))
+    proof = HOLDER.proof("00.01.W00", "00.01.W00", fresh.signer.public.key_id)
+    assert (record.extensions[EXTENSION], taken_out) == (HOLDER.credentials(proof), [])
+
+
+def with_extensions(request: Signed, centre: Centre, **extensions: object) -> Signed:
+    value = CENTRE_REQUEST.decode(request.statement)
+    more = {int(key[1:]): item for key, item in extensions.items()}
+    return sign(CENTRE_REQUEST.name, CENTRE_REQUEST.encode(replace(value, extensions=more)), centre.signer)
+
+
+def test_a_certificate_in_the_request_itself_takes_the_place_of_the_old_one(authority: Authority) -> None:
+    fresh = Centre.make(2, "00.01.W00")
+    certified(authority, CENTRE_1.signer.public.key_id)
+    value = HOLDER.credentials(HOLDER.proof("00.01.W00", "00.01.W00", fresh.signer.public.key_id))
+    request = with_extensions(request_of(fresh, NOW + 5), fresh, _128=value, _201="không ai đọc được")
+    record, taken_out = asked_again(authority, request)
+    assert (record.extensions, taken_out) == ({EXTENSION: value, 200: "của người khác"}, [])
+
+
+@pytest.mark.parametrize("centre", [CENTRE_1, Centre.make(1, "00.03.W00")], ids=["known", "new"])
+def test_a_request_with_credentials_that_cannot_be_read_is_refused(authority: Authority, centre: Centre) -> None:
+    request = with_extensions(request_of(centre, NOW + 5), centre, _128=b"abc")
+    with expects("pki_malformed", FormatError):
+        authority.register_centre(request, NOW + 10)
+
+
+def test_credentials_that_cannot_be_read_do_not_outlive_the_next_request(authority: Authority) -> None:
+    authority.change_centre("00.01.W00", NOW + 1, extensions={EXTENSION: b"abc"})
+    record, taken_out = asked_again(authority, request_of(CENTRE_1, NOW + 5))
+    assert (record.extensions, taken_out) == ({}, ["00.01.W00"])
+
+
+def test_an_agencys_request_brings_its_certificate(authority: Authority) -> None:
+    value = HOLDER.credentials(HOLDER.proof("G13", "00.01.W00", CENTRE_1.signer.public.key_id))
+    asked = AgencyRequest(created_ms=NOW, code="G13", names=NAMES, host="00.01.W00", extensions={EXTENSION: value})
+    authority.register_request(make_agency_request(asked, [CENTRE_1.signer]), NOW + 1)
+    assert authority.view.agency("G13").extensions == {EXTENSION: value}
 
 
 def test_a_centre_can_be_closed(authority: Authority) -> None:

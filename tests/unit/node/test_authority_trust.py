@@ -27,7 +27,7 @@ from node.authority_trust import (
 )
 from node.requests import key_entry
 from protocol.checkpoint import CHECKPOINT, HEARTBEAT, fork_of, fork_wire, heartbeat_keys
-from protocol.directory import AGENCY, ROLE_LEVEL_1, ROLE_ROOT, Delegation, Names, RecordState
+from protocol.directory import AGENCY, ROLE_LEVEL_1, ROLE_ROOT, ROOT, Delegation, Names, RecordState
 from protocol.directory_file import read_file
 from protocol.errors import ConfigurationError, NotNow, RequestError, TrustError
 from protocol.limits import DAY_MS, HOUR_MS
@@ -195,7 +195,7 @@ def test_heartbeats_in_a_file_pass_by_and_fork_proofs_get_no_signature(authority
     beside = [beat(authority, LATER + 10).to_wire(), fork_wire(fork_of(*twins))]
     assert authority.sign(beside, LATER + 10) == []
     assert authority.directory_file() == before
-    see(authority, beside[:1], LATER + 10)
+    see(authority, [*read_file(before), beside[0]], LATER + 10)
     assert authority.directory_file() == before
 
 
@@ -519,6 +519,72 @@ def test_a_restored_folder_sees_that_it_is_behind_and_recovers(authority: Author
     old.change_agency("G12", LATER, kind="sở")
     assert (old.view.agency("G12").generation, old.view.agency("G12").number) == (2, 5)
     see(old, read_file(old.directory_file()), LATER)
+
+
+def test_a_file_that_is_older_than_the_folder_shows_nothing(authority: Authority) -> None:
+    old = read_file(authority.directory_file())
+    authority.change_agency("G12", LATER, kind="bộ")
+    late = LATER + DAY_MS + 1_000
+    for things in (old, ()):
+        with expects("authority_seen_old", ConfigurationError):
+            see(authority, things, late)
+        with expects("authority_unseen", ConfigurationError):
+            authority.change_agency("G12", late, kind="sở")
+    with expects("authority_seen_old", ConfigurationError):
+        recover(authority, ROLE_LEVEL_1, old, late)
+    assert authority.present_root().version == 1, "nothing was opened"
+
+
+def test_what_only_was_begun_need_not_be_in_the_file_that_is_seen(tmp_path: Path) -> None:
+    network = read_file(founded(tmp_path / "all", level_1_keys=3, level_1_threshold=2).directory_file())
+    one = reopened(custodian(tmp_path / "all", tmp_path / "one", "level-1-1"))
+    one.change_agency("G12", LATER, kind="bộ")
+    see(one, network, DAY_LATER)
+    one.change_agency("G12", DAY_LATER, decision="1/QĐ")
+    assert one.view.agency("G12").kind == "", "still begun only"
+
+
+def test_a_key_holder_that_has_not_looked_for_a_day_countersigns_nothing(tmp_path: Path) -> None:
+    network = read_file(founded(tmp_path / "all", level_1_keys=3, level_1_threshold=2).directory_file())
+    one = reopened(custodian(tmp_path / "all", tmp_path / "one", "level-1-1"))
+    two = reopened(custodian(tmp_path / "all", tmp_path / "two", "level-1-2"))
+    see(one, network, DAY_LATER)
+    one.change_agency("G12", DAY_LATER, kind="bộ")
+    begun, before = read_file(one.directory_file()), (tmp_path / "two" / ISSUED_FILE).read_bytes()
+    with expects("authority_unseen", ConfigurationError):
+        two.sign(begun, DAY_LATER)
+    assert (tmp_path / "two" / ISSUED_FILE).read_bytes() == before, "nothing of it is kept"
+    two = reopened(tmp_path / "two", DAY_LATER)
+    see(two, network, DAY_LATER)
+    assert {signed.format for signed in two.sign(begun, DAY_LATER)} == {AGENCY.name, CHECKPOINT.name}
+
+
+def test_a_root_that_others_begun_is_not_signed_by_who_has_not_looked_for_a_day(tmp_path: Path) -> None:
+    network = read_file(founded(tmp_path / "all", root_keys=2, root_threshold=2).directory_file())
+    one = reopened(custodian(tmp_path / "all", tmp_path / "one", "root-1"))
+    two = reopened(custodian(tmp_path / "all", tmp_path / "two", "root-2"))
+    see(one, network, DAY_LATER)
+    next_root(one, [RolePlan(name=ROLE_LEVEL_1, next_generation=True)], DAY_LATER)
+    begun = read_file(one.directory_file())
+    with expects("authority_unseen", ConfigurationError):
+        two.sign(begun, DAY_LATER)
+    see(two, network, DAY_LATER)
+    assert [signed.format for signed in two.sign(begun, DAY_LATER)] == [ROOT.name]
+
+
+def test_a_sign_of_life_is_given_by_who_has_looked_within_a_day(authority: Authority) -> None:
+    key = authority.make_key("heartbeat", PASSPHRASE, entropy=entropy_of("beat"), cost=CHEAP)
+    admit_heartbeat_key(authority, key, LATER)
+    with expects("authority_unseen", ConfigurationError):
+        beat(authority, LATER + DAY_MS + 1)
+    see(authority, read_file(authority.directory_file()), LATER + DAY_MS + 1)
+    assert beat(authority, LATER + DAY_MS + 1).format == HEARTBEAT.name
+
+
+def test_the_root_hurries_nothing_that_may_have_been_withdrawn_since(authority: Authority) -> None:
+    authority.change_agency("G12", LATER, host="00.02.W00")
+    with expects("authority_unseen", ConfigurationError):
+        make_urgent(authority, "G12", LATER + DAY_MS + 1)
 
 
 def test_something_else_under_a_number_of_ours_is_seen(authority: Authority, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from protocol.staged import Staged
 from storage.folder import OsFolder
 from storage.keystore import Cost, create_keystore
 from tests.support.errors import record as note_code
+from tests.support.pki import NationalPki
 from tests.support.tree import Centre, key_seed
 
 
@@ -114,6 +115,18 @@ def test_a_tree_is_made_with_three_commands(office: Office) -> None:
         "00.01.W00",
         "ministry",
     )
+
+
+def test_a_certificate_that_endorses_no_new_key_is_told_and_taken_out(office: Office) -> None:
+    office.run("init")
+    office.run("centre", office.request(CENTRE_1))
+    holder = NationalPki().holder
+    file = office.path / "credentials"
+    file.write_bytes(holder.credentials(holder.proof("00.01.W00", "00.01.W00", CENTRE_1.signer.public.key_id)))
+    office.run("pki", "00.01.W00", str(file))
+    assert office.run("centre", office.request(CENTRE_1))["credentials_taken_out"] == []
+    told = office.run("centre", office.request(Centre.make(2, "00.01.W00")), as_json=False, lang="en")
+    assert "The certificate of 00.01.W00 does not endorse its new keys" in told
 
 
 def test_an_agency_is_locked_closed_and_renamed(office: Office) -> None:

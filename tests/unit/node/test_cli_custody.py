@@ -102,7 +102,9 @@ def test_a_root_of_three_custodians_is_founded_rotated_and_interrupted(tmp_path:
     joining = dung.run("key-request", "root", binh.directory, "--root-digest", anchor, "--holder", "dung")["request"]
     binh.run("root", "rotate", joining, "--retire", an.run("show")["key_ids"]["root-1"])
     assert node.take(binh).root_versions()[0].value.version == 1, "interrupted: one signature of two"
-    office.run("--seen", binh.directory, "agency", "--code", "G12", "--kind", "bộ")
+    words = ["agency", "--code", "G12", "--kind", "bộ"]
+    office.run("--seen", binh.directory, *words, code=ExitCode.LOCAL)  # a key holder's file, older than our own
+    office.run("--seen", node.file(tmp_path / "newest.truc"), *words)
     assert node.take(office).agency("G12").kind == "bộ", "everything goes on meanwhile"
     an.run("sign", binh.directory)
     assert node.take(an).root_versions()[0].value.version == 1, "the old threshold alone"
@@ -177,7 +179,9 @@ def test_a_folder_that_was_restored_recovers_with_a_nodes_newest_file(founded: O
     assert founded.run("--seen", newest, *words, code=ExitCode.LOCAL)["code"] == "authority_behind"
     answer = founded.run("recover", newest)
     assert (answer["generation"], answer["waiting"]) == (2, [])
-    founded.run("--seen", newest, *words)
+    assert founded.run("--seen", newest, *words, code=ExitCode.LOCAL)["code"] == "authority_seen_old"
+    node.take(founded)
+    founded.run("--seen", node.file(tmp_path / "newest.truc"), *words)
     record = node.take(founded).agency("G12")
     assert (record.kind, record.decision, record.generation) == ("bộ", "1/QĐ", 2)
     assert node.rejected == {}
@@ -263,7 +267,9 @@ def test_roll_back_and_mix_and_match_of_a_nodes_file_take_nothing_away(founded: 
     other = next(signed for signed in things if signed.format == "truc/centre/1")
     mixed = type(newest)(format=newest.format, statement=newest.statement, signatures=other.signatures)
     old.write_bytes(write_file([*read_file(old.read_bytes()), mixed.to_wire()]))
-    answer = founded.run("--seen", str(old), "agency", "--code", "G12", "--decision", "1/QĐ")
+    words = ["agency", "--code", "G12", "--decision", "1/QĐ"]
+    assert founded.run("--seen", str(old), *words, code=ExitCode.LOCAL)["code"] == "authority_seen_old"
+    answer = founded.run(*words)
     assert answer["waiting"] == []
     node = Network(answer["root_digest"])
     record = node.take(founded).agency("G12")
