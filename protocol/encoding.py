@@ -248,6 +248,8 @@ class _Plan:
             slot = self.by_number.get(number)
             if slot is not None:
                 named[slot.name] = item if slot.read is None else slot.read(item, f"{path}.{slot.name}".lstrip("."))
+            elif type(number) is not int:  # only `recall` lets such a key through
+                raise FormatError("format_malformed", reason="map key")
             elif number >= EXTENSION_KEY_MIN and self.carries_extensions:
                 extensions[number] = item
             else:

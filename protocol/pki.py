@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
@@ -47,8 +48,10 @@ _UNREADABLE: Final = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
 )
-"""What the library raises for bytes that are no certificate or list, at once or when a field is asked for."""
+"""What the library raises for bytes that are no certificate or list, at once or when a field is asked for. The
+warning is raised where warnings are errors; it speaks of certificates that a later release will not read."""
 
 _CRL_UNDERSTOOD: Final = frozenset(
     {x509.IssuingDistributionPoint.oid, x509.AuthorityKeyIdentifier.oid, x509.CRLNumber.oid}
@@ -123,7 +126,9 @@ def read_certificates(file: bytes) -> tuple[Certificate, ...]:
 def _looked_at(read: x509.Certificate) -> Certificate:
     certificate = Certificate(read.public_bytes(_der()), read)
     _ = (certificate.subject, certificate.issuer, certificate.from_ms, certificate.until_ms)
-    _ = (read.extensions, read.signature_algorithm_oid, read.serial_number)
+    _ = (read.extensions, read.signature_algorithm_oid)
+    if read.serial_number <= 0:  # RFC 5280 §4.1.2.2; the library cannot ask a list about a negative one
+        raise ValueError("serial number")
     return certificate
 
 
@@ -293,11 +298,9 @@ def _may_sign_lists(issuer: x509.Certificate) -> bool:
 
 
 def _has_signed(read: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    key = issuer.public_key()
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        return False
     try:
-        return read.is_signature_valid(key)
+        key = issuer.public_key()
+        return isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and read.is_signature_valid(key)
     except _UNREADABLE:
         return False
 

@@ -78,7 +78,7 @@ class Failed:
     """Why the text of that number is not signed."""
 
     number: Annotated[Number, Key(1)]
-    code: Annotated[str, Meta(pattern=r"^[a-z_]{1,40}$"), Key(2)]
+    code: Annotated[str, Meta(pattern=r"^[a-z_]{1,40}\Z"), Key(2)]
     reason: Annotated[str, Meta(max_length=200), Key(3)] = ""
     extensions: Extensions = field(default_factory=dict)
 

@@ -111,7 +111,7 @@ def _bad_files() -> list[Row]:
             "hex": encode([ANCHOR.name, bytes(8_200), bytes(8)]).hex(),
             "error": "format_too_large",
         },
-        {"name": "cut in the middle", "hex": write_anchor(SMALL)[:-9].hex(), "error": "format_malformed"},
+        {"name": "cut in the middle", "hex": write_anchor(SMALL)[:-9].hex(), "error": "anchor_damaged"},
     ]
 
 
@@ -125,7 +125,7 @@ def _bad_texts() -> list[Row]:
             "hex": write_anchor(SMALL).hex(),
             "read": True,
         },
-        {"name": "text without its end", "text": text[:-8], "error": "format_malformed"},
+        {"name": "text without its end", "text": text[:-8], "error": "anchor_damaged"},
         {"name": "a letter changed", "text": text[:-20] + letter + text[-19:], "error": "anchor_damaged"},
         {"name": "with padding", "text": text + "=", "error": "anchor_damaged"},
         {"name": "a letter outside the alphabet", "text": text[:40] + "+" + text[41:], "error": "anchor_damaged"},
@@ -135,7 +135,7 @@ def _bad_texts() -> list[Row]:
             "text": PREFIX + base64.urlsafe_b64encode(b"x").decode()[0] + "B",
             "error": "anchor_damaged",
         },
-        {"name": "nothing", "text": PREFIX, "error": "format_malformed"},
+        {"name": "nothing", "text": PREFIX, "error": "anchor_damaged"},
     ]
 
 

@@ -92,6 +92,8 @@ def _judgements() -> list[Row]:
         _judged("everything in order", fine),
         _judged("no credentials", None),
         _judged("credentials that are no bytes", 7),
+        _judged("a negative serial number", _with_serial(b"\x83")),
+        _judged("a serial number of zero", _with_serial(b"\x00")),
         _judged("no anchors", fine, anchors=()),
         _judged("another anchor", fine, anchors=(ISSUING_OF_OTHERS.der,)),
         _judged("after the certificate's end", fine, at_ms=NOW_MS + 101 * DAY_MS),
@@ -105,6 +107,13 @@ def _judgements() -> list[Row]:
         _judged("an old list", fine, crls=(ROOT_LIST, OLD_LIST)),
         _judged("no list of the issuer", fine, crls=(ROOT_LIST,)),
     ]
+
+
+def _with_serial(octet: bytes) -> bytes:
+    """Credentials whose holder's certificate says another serial number than its issuer signed."""
+    assert HOLDER.der.count(b"\xa0\x03\x02\x01\x02\x02\x01\x03") == 1
+    der = HOLDER.der.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x03", b"\xa0\x03\x02\x01\x02\x02\x01" + octet)
+    return CREDENTIALS.encode(Credentials(certificates=(der,)))
 
 
 ISSUING_OF_OTHERS: Final = issue("Root", ec_key(104), None, ca=True)

@@ -40,6 +40,7 @@ def rows() -> list[Row]:
         _bad("a request for nothing", Kind.SIGN, bytes.fromhex("83010102c420") + bytes(32) + b"\x03\xc4\x00"),
         _bad("an unknown key below 128", Kind.SIGNED, bytes.fromhex("83010102c401780301")),
         _bad("a code with blanks", Kind.FAILED, bytes.fromhex("82010102a36e6f20")),
+        _bad("a code with a line end", Kind.FAILED, bytes.fromhex("82010102a36e6f0a")),
         _bad("a written empty reason", Kind.FAILED, bytes.fromhex("83010102a26e6f03a0")),
         _bad("cut off", Kind.SIGN, bytes.fromhex("8301")),
     ]

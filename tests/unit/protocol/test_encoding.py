@@ -124,6 +124,12 @@ def test_a_statement_reads_and_writes_as_its_vector_says(row: dict[str, Any]) ->
     assert EXAMPLE.encode(EXAMPLE.decode(data)) == data
 
 
+@pytest.mark.parametrize("octets", ["81a16101", "81c4016101", "81c001", "8201c41000a16101", "c0", "81900f"])
+def test_what_we_never_wrote_is_not_recalled(octets: str) -> None:
+    with pytest.raises(FormatError):
+        EXAMPLE.recall(bytes.fromhex(octets))
+
+
 ITEMS = st.builds(Item, digest=st.binary(min_size=32, max_size=32), size=st.integers(0, 2**63 - 1))
 EXAMPLES = st.builds(
     Example,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from protocol.credentials import (
@@ -374,6 +375,16 @@ def test_without_a_list_of_each_issuer_nothing_is_certain(pki: NationalPki) -> N
 def test_a_list_that_the_issuer_did_not_sign_does_not_count(pki: NationalPki) -> None:
     forged = revocation_list(pki.issuing, [(3, None)], signed_by=ec_key(99))
     assert outcome(judged(pki.holder, lists(pki, forged))) == ("unknown", "crl_missing")
+
+
+def test_an_issuer_whose_key_cannot_be_read_has_signed_no_list() -> None:
+    key = ec_key(22)
+    root = issue("Gốc", key, None, ca=True)
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    nowhere = read_certificate(root.der.replace(point, point[:-1] + bytes([point[-1] ^ 1])))
+    crl = read_crl(revocation_list(root))
+    assert crl.covers(root.read, root.read)
+    assert not crl.covers(root.read, nowhere)
 
 
 def test_a_list_by_a_key_that_may_not_sign_lists_does_not_count(pki: NationalPki) -> None:
