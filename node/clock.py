@@ -38,11 +38,14 @@ class ClockWatch:
         """When the system was asked last, and what it said."""
         self._told: dict[str, tuple[int, int]] = {}
         """Centre → (its time minus our monotonic clock, when we heard it)."""
+        self._peers_ms: float | None = None
+        self._peers_until_ms = 0
 
     def hear(self, centre: str, time_ms: int) -> None:
         """A peer said what time it is, a moment ago."""
         now_ms = self._environment.monotonic_ms()
         self._told[centre] = (time_ms - now_ms, now_ms)
+        self._peers_until_ms = 0
 
     @property
     def trusted(self) -> bool:
@@ -82,9 +85,16 @@ class ClockWatch:
     def _peers_offset_ms(self) -> float | None:
         """How far peers' clocks are ahead of ours, their median; None when too few were heard lately."""
         now_ms = self._environment.monotonic_ms()
+        if now_ms >= self._peers_until_ms:
+            self._look_at_peers(now_ms)
         ours = self._environment.now_ms() - now_ms
-        fresh = [theirs - ours for theirs, heard_ms in self._told.values() if now_ms - heard_ms <= HEARD_MS]
-        return median(fresh) if len(fresh) >= PEERS_MIN else None
+        return None if self._peers_ms is None else self._peers_ms - ours
+
+    def _look_at_peers(self, now_ms: int) -> None:
+        """What stays the same until somebody is heard, or the first of them was heard too long ago."""
+        fresh = [(theirs, heard_ms) for theirs, heard_ms in self._told.values() if now_ms - heard_ms <= HEARD_MS]
+        self._peers_ms = median(theirs for theirs, _ in fresh) if len(fresh) >= PEERS_MIN else None
+        self._peers_until_ms = min((heard_ms for _, heard_ms in fresh), default=now_ms) + HEARD_MS + 1
 
     def _note_moved(self, why: str, by_ms: float) -> None:
         if self._moved_at_ms is None:

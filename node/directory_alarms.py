@@ -17,7 +17,15 @@ from node.directory import Directory
 from node.environment import Environment
 from node.logs import Log
 from protocol.checkpoint import fork_code
-from protocol.directory_kinds import DirectoryAlias, DirectoryFork, DirectoryHistory, DirectoryPending, Subject
+from protocol.directory_kinds import (
+    DirectoryAlias,
+    DirectoryFork,
+    DirectoryHistory,
+    DirectoryNumber,
+    DirectoryPending,
+    DirectoryThing,
+    Subject,
+)
 from protocol.entitlement import registrar as find_registrar
 from protocol.errors import NotNow, RequestError, StoreError, TrucError, TrustError
 from protocol.record import KINDS, Change, Delete, Put, Records
@@ -30,6 +38,9 @@ SLICE: Final = 64
 """Rows read at once after the start: about a millisecond."""
 ALARMS_MAX: Final = 1_000
 """Shown at once; a directory with more of them has one trouble, not a thousand."""
+
+_SILENT: Final = frozenset({DirectoryThing, DirectoryNumber})
+"""Two of the three rows of every new record: nothing is seen in them that is not seen in the third."""
 
 Key = tuple[str, str]
 """What kind of alarm, about what."""
@@ -57,6 +68,10 @@ class DirectoryAlarms:
         self._log: Final = log
         self._centre: Final = centre
         self._known: dict[Key, tuple[bytes, DirectoryAlarm]] = {}
+        self._code_like: Final[set[str]] = set()
+        """Every text that was an alias without the form of an old code, of which there are next to none; complete once
+        everything was looked through."""
+        self._looked_through = False
 
     def all(self) -> list[DirectoryAlarm]:
         """What lasts, oldest first."""
@@ -78,12 +93,14 @@ class DirectoryAlarms:
         texts = {""}
 
         def look_at_claim(claim: DirectoryAlias) -> None:
+            self._remember(claim.alias)
             if claim.alias not in texts:
                 self._look_at_text(claim.alias)
             texts.clear()
             texts.add(claim.alias)
 
         await self._each(DirectoryAlias, look_at_claim)
+        self._looked_through = True
 
     async def _each(self, record: type[R], look: Callable[[R], None]) -> None:
         after: tuple[Any, ...] = ()
@@ -100,6 +117,8 @@ class DirectoryAlarms:
         """A step is durable."""
         try:
             for change in step.changes:
+                if isinstance(change, Put) and type(change.record) in _SILENT:
+                    continue
                 if isinstance(change, Put | Delete):
                     self._look_at(change)
         except StoreError as error:
@@ -114,6 +133,7 @@ class DirectoryAlarms:
             case Put(record=DirectoryFork() as fork):
                 self._raise_fork(fork)
             case Put(record=DirectoryAlias(alias=alias)):
+                self._remember(alias)
                 self._look_at_text(alias)
             case Delete(record=kind, key=(alias, _)) if kind is DirectoryAlias:
                 self._look_at_text(str(alias))
@@ -157,8 +177,17 @@ class DirectoryAlarms:
 
     def _look_at_code(self, code: str) -> None:
         """A record changed; almost no code is somebody's alias."""
-        if ("text", code) in self._known or self._directory.records.scan(DirectoryAlias, code, limit=1):
+        if self._may_be_alias(code):
             self._look_at_text(code)
+
+    def _may_be_alias(self, code: str) -> bool:
+        if self._looked_through and not _is_old(code):
+            return code in self._code_like
+        return bool(self._directory.records.scan(DirectoryAlias, code, limit=1)) or ("text", code) in self._known
+
+    def _remember(self, alias: str) -> None:
+        if not _is_old(alias):
+            self._code_like.add(alias)
 
     def _look_at_text(self, text: str) -> None:
         try:
@@ -183,3 +212,8 @@ class DirectoryAlarms:
 
 def _name(subject: int, code: str) -> str:
     return f"{subject} {code}"
+
+
+def _is_old(text: str) -> bool:
+    """Codes of the old form, and no others, begin with a digit."""
+    return text[:1].isdigit()

@@ -25,6 +25,7 @@ from protocol.entitlement import state_of
 from protocol.errors import NotNow, StoreError
 from protocol.record import Put, Records
 from protocol.step import Step
+from storage.keyspace import key
 
 LINES_AT_ONCE: Final = 8
 """Lines made between two pauses: about a millisecond."""
@@ -34,16 +35,17 @@ ANEW: Final = 2_000
 """Changed records from which on all are read anew in order: a line put among others costs ten times as much."""
 MANY: Final = 128
 """Changed records from which on it is waited whether more are coming."""
-QUIET_S: Final = 0.25
+QUIET_S: Final = 2
 """After so long without further changes it is over."""
 PATIENCE_S: Final = 5
 """How long a question waits for the text; afterwards the caller is told to ask again."""
-BEHIND_S: Final = 1
+BEHIND_S: Final = 3
 """How long it waits for changes to be in the text; while a nation is taken in, it is answered without them."""
 FIRST_S: Final = 30
 """How long is waited for what is to be read before."""
-REST_S: Final = 60
+REST_S: Final = 300
 """How long is waited for quiet: a nation is taken in by then, and what never rests is not waited for."""
+KEY_END: Final = b"\x00"
 _CACHE_RECORDS: Final = 16
 """The text is made of every record once: nothing is gained by remembering them."""
 
@@ -55,6 +57,17 @@ class Found:
     codes: tuple[str, ...]
     more: bool
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """In the place of a history that cannot be read."""
+
+    code: str
+    error: StoreError
+
+
+Row = DirectoryHistory | Damaged
 
 
 class DirectorySearch:
@@ -124,7 +137,7 @@ class DirectorySearch:
         try:
             await self._build()
             await self._keep_up()
-        except StoreError as error:  # a history itself cannot be read: looking up single codes goes on
+        except StoreError as error:  # the disk gives nothing: looking up single codes may go on
             self.broken = error
             self._late.clear()
             self.built.set()
@@ -172,12 +185,25 @@ class DirectorySearch:
         """Read all agencies into an empty text."""
         after: tuple[Any, ...] = ()
         while True:
-            page = self._view.records.scan(DirectoryHistory, int(Subject.AGENCY), after=after, limit=BLOCK_LINES)
-            text.append(await in_slices(self._lines(page), LINES_AT_ONCE))
-            if len(page) < BLOCK_LINES:
+            page = self._page(after, BLOCK_LINES)
+            if not page:
                 return
+            text.append(await in_slices(self._lines(page), LINES_AT_ONCE))
             after = (page[-1].code,)
             await trio.lowlevel.checkpoint()
+
+    def _page(self, after: tuple[Any, ...], limit: int) -> list[Row]:
+        """The next histories, in the place of one that cannot be read its code; none at the end.
+
+        Raises:
+            StoreError: the disk gives nothing at all.
+        """
+        try:
+            return list(self._view.records.scan(DirectoryHistory, int(Subject.AGENCY), after=after, limit=limit))
+        except StoreError as error:
+            if limit > 1:
+                return self._page(after, limit // 2)
+            return [damaged_code(error, after)]
 
     def notice(self, step: Step) -> None:
         """A step is durable."""
@@ -200,22 +226,32 @@ class DirectorySearch:
 
     def _put_all(self, codes: Iterable[str]) -> Generator[None, None, None]:
         for code in codes:
-            row = self._view.history(Subject.AGENCY, code)
+            row = self._row(code)
             if row is not None:  # a lock may be somebody's who is not known
                 self.text.put(code, self._line(row))
             yield
 
-    def _lines(self, rows: Iterable[DirectoryHistory]) -> Generator[None, None, list[bytes]]:
+    def _row(self, code: str) -> Row | None:
+        try:
+            return self._view.history(Subject.AGENCY, code)
+        except StoreError as error:
+            return damaged_code(error, ())
+
+    def _lines(self, rows: Iterable[Row]) -> Generator[None, None, list[bytes]]:
         lines: list[bytes] = []
         for row in rows:
-            lines.append(self._line(row))
+            line = self._line(row)
+            if line:
+                lines.append(line)
             yield
         return lines
 
-    def _line(self, row: DirectoryHistory) -> bytes:
-        """The line of an agency whose history this is."""
+    def _line(self, row: Row) -> bytes:
+        """The line of an agency whose history this is; none of one whose code is none."""
         code = row.code
         try:
+            if isinstance(row, Damaged):
+                raise row.error
             record: AgencyRecord = self._view.cache.value(self._view.records, row.versions[0].digest)
             if record.code != code:
                 raise StoreError("directory_damaged", what=code)
@@ -223,4 +259,20 @@ class DirectorySearch:
         except StoreError as error:
             self.damaged += 1
             self._log.error("alarm", code=error.code, subject=code)
-            return damaged_line(code)
+            return damaged_line(code) if code.replace(".", "").isalnum() else b""
+
+
+def damaged_code(error: StoreError, after: tuple[str, ...]) -> Damaged:
+    """Which history cannot be read, by the key that the error names.
+
+    Raises:
+        StoreError: the error itself, if it is about anything but one history behind `after`.
+    """
+    begin = key(DirectoryHistory, int(Subject.AGENCY))
+    at = bytes.fromhex(str(error.detail.get("key", ""))) if error.code == "record_damaged" else b""
+    if not at.startswith(begin) or not at.endswith(KEY_END):
+        raise error
+    code = at[len(begin) : -len(KEY_END)].decode(errors="replace")
+    if after and code <= after[0]:  # never the same again and again
+        raise error
+    return Damaged(code=code, error=error)

@@ -42,6 +42,8 @@ PEERS_M1: Final = 94
 QUICK_RECORDS: Final = 12_500
 PAUSE_D1_S: Final = 1.0
 HEARD_S: Final = 60
+REST_M1_S: Final = 20
+"""After which a node that has taken in a nation and met its peers has given back what that took."""
 LOOK_D3_S: Final = 0.1
 
 
@@ -276,6 +278,7 @@ def national_memory_run(wish: Wish) -> Measured:
         bed.start_light(node, PEERS_M1)
         wait_up(node, PEERS_M1)
         found = len(get(node, "/v1/directory?q=tram%20y%20te&limit=100")["items"])
+        time.sleep(REST_M1_S)
         effort = Effort.of(bed.pids())
         with MemoryWatch({"n01": node.pid}) as watch:
             time.sleep(wish.seconds)

@@ -41,6 +41,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return check(given.check)
     one_node = "one-node" in given.figures
     wanted = _wanted(given.figures)
+    if given.folder is not None:
+        given.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="truc-bench-", dir=given.folder))
     wish = Wish(
         seconds=given.seconds or (QUICK_S if given.quick else SECONDS_MIN),

@@ -109,7 +109,11 @@ class MemoryNetwork:
 
     def link(self, a: str, b: str) -> Link:
         """What lies between two peer ids."""
-        return self._links.setdefault(frozenset((a, b)), Link())
+        pair = frozenset((a, b))
+        link = self._links.get(pair)
+        if link is None:
+            link = self._links[pair] = Link()
+        return link
 
     def cut(self, a: str, b: str) -> None:
         """Let nothing pass between two machines; connections do not notice."""

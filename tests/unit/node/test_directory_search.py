@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
-from node.directory_search import ANEW, MANY, QUIET_S, DirectorySearch
+from node.directory_search import ANEW, MANY, QUIET_S, REST_S, DirectorySearch
 from node.directory_text import Question, words_of
 from node.environment import RealEnvironment
 from node.logs import LineSink, make_log
@@ -21,6 +23,7 @@ from protocol.errors import NotNow, StoreError
 from protocol.record import Put
 from protocol.staged import Staged
 from protocol.step import Step
+from storage.keyspace import key_of
 from tests.support.errors import expects
 from tests.support.tree import Tree
 
@@ -131,7 +134,7 @@ def test_a_search_without_pause_in_the_changes_is_answered_all_the_same() -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(change_for_ever)
             assert await bench.codes("tai chinh") == ["G12"]
-            await trio.sleep(70)
+            await trio.sleep(REST_S + 10)
             assert "H99.128" in await bench.codes(prefix="H99.12")
             nursery.cancel_scope.cancel()
 
@@ -147,6 +150,82 @@ def test_a_lock_of_nobody_makes_no_agency() -> None:
         assert await bench.codes() == before
 
     with_search(story)
+
+
+class Flipped(Staged):
+    """Gives all histories but some, as a store does whose checksums do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad: set[str] = set()
+
+    def get(self, record: Any, *parts: Any) -> Any:
+        found = super().get(record, *parts)
+        self._check(found)
+        return found
+
+    def scan(self, record: Any, *prefix: Any, after: Any = (), limit: int = 1000) -> Any:
+        found = super().scan(record, *prefix, after=after, limit=limit)
+        for row in found:
+            self._check(row)
+        return found
+
+    def _check(self, row: Any) -> None:
+        if isinstance(row, DirectoryHistory) and row.code in self.bad:
+            raise StoreError("record_damaged", key=key_of(row).hex())
+
+
+@pytest.mark.parametrize("bad", [("G12",), ("G22", "G22.99"), ("H38.1", "H38.63", "H38.64", "H38.90")])
+def test_damaged_histories_are_listed_by_their_codes_and_told_and_all_others_are_found(bad: tuple[str, ...]) -> None:
+    async def main() -> None:
+        tree = Tree.make()
+        for n in range(1, 91):
+            tree.add_agency(f"H38.{n}", "00.02.W00", names=Names(vi=f"Sở {n}"))
+        bench = Bench(tree)
+        records = Flipped()
+        records.stage(bench.records.changes)
+        every = sorted(row.code for row in records.scan(DirectoryHistory, int(Subject.AGENCY)))
+        records.bad = set(bad)
+        environment = RealEnvironment()
+        search = DirectorySearch(records, environment, make_log(LineSink(bench.log), environment), bench.first)
+        bench.first.set()
+        async with trio.open_nursery() as nursery:
+            await start(nursery, search.run)
+            assert list((await search.find(Question(), limit=1_000)).codes) == every
+            assert search.damaged == len(bad)
+            said = [json.loads(line) for line in bench.log.getvalue().splitlines()]
+            told = [line["subject"] for line in said if line["event"] == "alarm" and line["code"] == "record_damaged"]
+            assert told == sorted(bad)
+            history = bench.records.get(DirectoryHistory, int(Subject.AGENCY), "H38.7")
+            records.bad.add("H38.7")
+            search.notice(Step(changes=(Put(history),)))
+            assert list((await search.find(Question(), limit=1_000)).codes) == every
+            assert search.damaged == len(bad) + 1 and search.broken is None
+            assert "H38.7" not in (await search.find(Question(words=words_of("sở 7")))).codes, "its name is not known"
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_row_whose_place_itself_is_damaged_is_passed_over() -> None:
+    async def main() -> None:
+        bench = Bench()
+        records = Flipped()
+        records.stage(bench.records.changes)
+        history = records.get(DirectoryHistory, int(Subject.AGENCY), "G12")
+        before = [row.code for row in records.scan(DirectoryHistory, int(Subject.AGENCY))]
+        records.stage([Put(replace(history, code="H3\x07"))])
+        records.bad = {"H3\x07"}
+        environment = RealEnvironment()
+        search = DirectorySearch(records, environment, make_log(LineSink(bench.log), environment), bench.first)
+        bench.first.set()
+        async with trio.open_nursery() as nursery:
+            await start(nursery, search.run)
+            assert list((await search.find(Question())).codes) == before
+            assert search.damaged == 1
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 def test_a_disk_that_does_not_give_histories_is_told_to_all_who_ask() -> None:
