@@ -18,10 +18,8 @@ def write_cursor(incarnation: bytes, sequence: int) -> str:
     return base64.urlsafe_b64encode(incarnation + sequence.to_bytes(8, "big")).decode()
 
 
-def read_cursor(text: str, incarnation: bytes, *, field: str = "after", restart: str = "") -> int:
+def read_cursor(text: str, incarnation: bytes, *, field: str = "after") -> int:
     """The last sequence seen; 0 for the empty cursor, which stands before everything.
-
-    `restart`: what the holder of another store's cursor is told to begin with; by default the beginning.
 
     Raises:
         RequestError: `cursor_malformed`, `cursor_of_another_store` with the cursor to restart from.
@@ -35,7 +33,7 @@ def read_cursor(text: str, incarnation: bytes, *, field: str = "after", restart:
     if len(raw) != 24 or raw[16] & 0x80:
         raise RequestError("cursor_malformed", field=field)
     if raw[:16] != incarnation:
-        raise RequestError("cursor_of_another_store", field=field, restart=restart or write_cursor(incarnation, 0))
+        raise RequestError("cursor_of_another_store", field=field, restart=write_cursor(incarnation, 0))
     return int.from_bytes(raw[16:], "big")
 
 

@@ -70,7 +70,7 @@ class DirectoryFeed:
         """The changes behind a cursor, in order; waits for the first. The empty cursor stands before all kept.
 
         Raises:
-            RequestError: `cursor_malformed`, `cursor_of_another_store`, `changes_forgotten`.
+            RequestError: `cursor_malformed`; `changes_forgotten`, also for a cursor of another store.
         """
         row, seen = self._read(cursor)
         with trio.move_on_after(wait_s):
@@ -83,9 +83,14 @@ class DirectoryFeed:
 
     def _read(self, cursor: str) -> tuple[int, int]:
         head = head_of(self._records)
-        position = read_cursor(cursor, self._store.incarnation, restart=self.now)
         if not cursor:
             return head.first, 0
+        try:
+            position = read_cursor(cursor, self._store.incarnation)
+        except RequestError as error:
+            if error.code != "cursor_of_another_store":
+                raise
+            raise RequestError("changes_forgotten", field="after", restart=self.now) from error
         row, seen = divmod(position, _PLACES)
         if not head.first <= row <= head.following or seen > NEWS_ROW_MAX:  # swept, or of a newer copy of the store
             raise RequestError("changes_forgotten", field="after", restart=self.now)

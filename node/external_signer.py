@@ -26,7 +26,7 @@ from protocol.framing import Frame as RawFrame
 from protocol.limits import SIGNER_FRAME_BYTES_MAX
 from protocol.merkle import tree_root
 from protocol.signer import Kind
-from protocol.signing import PublicKey, Verifier, sign_batch, signed_text, thing_digest
+from protocol.signing import PublicKey, Verifier, key_id_of, sign_batch, signed_text, thing_digest
 
 PAUSE_MIN_S: Final = 1.0
 PAUSE_MAX_S: Final = 30.0
@@ -64,6 +64,8 @@ class ExternalSigner:
         self._number = 0
         self.trouble: TrucError | None = self._unreachable("not connected yet")
         """Why it cannot be asked now; None when it can."""
+        self.served: tuple[bytes, ...] = ()
+        """Ids of the keys that it named when it was last reached, ours among them or not."""
         self.on_up: Callable[[], None] = lambda: None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -146,7 +148,9 @@ class ExternalSigner:
         try:
             while not frames:
                 frames = decoder.feed(await self._read(stream))
-            signer.check_hello(signer.read(*frames.pop(0), Kind.HELLO), self.public)
+            hello: signer.Hello = signer.read(*frames.pop(0), Kind.HELLO)
+            self.served = tuple(key_id_of(key.algorithm, key.raw) for key in hello.keys)
+            signer.check_hello(hello, self.public)
         except FormatError as error:
             raise NetworkError("signer_protocol", reason=str(error)) from error
         return stream, decoder, frames

@@ -286,7 +286,7 @@ def _request(plan: Plan, keyring: Keyring, now_ms: int) -> bytes:
 
 
 _CONFIG: Final = """\
-# Cấu hình của nút, do `truc init` viết; các khoá không nêu giữ giá trị mặc định
+# Cấu hình của nút, do `truc init` viết; các khóa không nêu giữ giá trị mặc định
 # (xem configs/node.example.toml trong bộ cài).
 # Configuration of this node, written by `truc init`; keys not named keep their defaults
 # (see configs/node.example.toml of the distribution).
@@ -295,7 +295,7 @@ data_dir = "data"
 
 [node]
 centre = {centre}
-# Vân tay bộ khoá gốc do cơ quan quản lý công bố; rỗng: chưa tham gia mạng.
+# Vân tay bộ khóa gốc do cơ quan quản lý công bố; rỗng: chưa tham gia mạng.
 # Digest of the root key set, published by its keepers; empty: not joined yet.
 root_digest = {root}
 listen = {listen}
@@ -311,7 +311,7 @@ announce = {announce}
 tcp = {tcp}
 
 [keystore]
-# Tệp chứa mật khẩu kho khoá để khởi động không cần người; rỗng: hỏi mỗi lần.
+# Tệp chứa mật khẩu kho khóa để khởi động không cần người; rỗng: hỏi mỗi lần.
 # File with the keystore's passphrase, for unattended starts; empty: ask every time.
 credential_file = {credential}
 """

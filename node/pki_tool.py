@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     statement = verbs.add_parser("statement", help="ghi các byte cần ký / write the bytes to be signed")
     statement.add_argument("--code", required=True, help="mã cơ quan hoặc trung tâm / code of the agency or centre")
     statement.add_argument("--centre", required=True, help="mã trung tâm chủ quản / code of the hosting centre")
-    statement.add_argument("--key", required=True, type=bytes.fromhex, help="khoá công khai, hex / public key, hex")
+    statement.add_argument("--key", required=True, type=bytes.fromhex, help="khóa công khai, hex / public key, hex")
     make = verbs.add_parser("make", help="ghép chứng thư và chữ ký / put certificate and signatures together")
     make.add_argument(
         "--signed", required=True, nargs=2, type=Path, action="append", metavar=("BYTES", "SIGNATURE"),

@@ -43,15 +43,28 @@ def make_centre_request(
     Raises:
         FormatError: `format_field` and others of `directory.read` (a wrong code or name).
     """
+    keys = [signer.public for signer in signers]
+    request = centre_request(code=code, names=names, peer_id=peer_id, keys=keys, sealing=[sealing_raw], now_ms=now_ms)
+    return signed_by_all(CENTRE_REQUEST, request, signers)
+
+
+def centre_request(
+    *, code: str, names: Names, peer_id: str, keys: Sequence[PublicKey], sealing: Sequence[bytes], now_ms: int
+) -> CentreRequest:
+    """What each of these operational keys has to sign. Raises: FormatError, as `directory.check`."""
+    until_ms = now_ms + KEY_LIFE_MS
     request = CentreRequest(
         created_ms=now_ms,
         code=code,
         names=names,
         peer_id=peer_id,
-        keys=tuple(key_entry(signer.public, now_ms) for signer in signers),
-        sealing=(KeyEntry(algorithm=ALGORITHM_X25519, raw=sealing_raw, from_ms=now_ms, until_ms=now_ms + KEY_LIFE_MS),),
+        keys=tuple(key_entry(key, now_ms) for key in keys),
+        sealing=tuple(
+            KeyEntry(algorithm=ALGORITHM_X25519, raw=raw, from_ms=now_ms, until_ms=until_ms) for raw in sealing
+        ),
     )
-    return signed_by_all(CENTRE_REQUEST, request, signers)
+    check(request)
+    return request
 
 
 def make_agency_request(request: AgencyRequest, signers: Sequence[Signer]) -> Signed:

@@ -209,12 +209,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m node.signer_agent",
-        description="Tiến trình ký tham chiếu: giữ một khoá và ký cho nút. "
+        description="Tiến trình ký tham chiếu: giữ một khóa và ký cho nút. "
         "/ The reference signer: holds one key and signs for a node.",
     )
     add = parser.add_argument
-    add("key_file", type=Path, metavar="KEYFILE", help="tệp khoá / the key file")
-    add("--new", action="store_true", help="tạo khoá mới rồi dừng / make a new key and stop")
+    add("key_file", type=Path, metavar="KEYFILE", help="tệp khóa / the key file")
+    add("--new", action="store_true", help="tạo khóa mới rồi dừng / make a new key and stop")
     add("--socket", type=Path, default=Path("signer.sock"), help="ổ cắm Unix / the Unix socket")
     add("--passphrase-file", type=Path, help="tệp mật khẩu; không có: hỏi / file with the passphrase; else asked")
     add("--uid", type=int, action="append", default=[], help="người dùng được nối / a user who may connect")

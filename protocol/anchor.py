@@ -109,8 +109,18 @@ def read_anchor_text(text: str) -> Anchor:
     return _read(content)
 
 
+def _decoded(file: bytes) -> object:
+    """What is no encoding at all was cut on its way to whoever joins, and is to be fetched again."""
+    try:
+        return decode(file, bytes_max=ANCHOR_BYTES_MAX)
+    except FormatError as error:
+        if error.code != "format_malformed":
+            raise
+        raise FormatError("anchor_damaged", reason="cut") from error
+
+
 def _read(file: bytes) -> Anchor:
-    value = decode(file, bytes_max=ANCHOR_BYTES_MAX)
+    value = _decoded(file)
     if type(value) is not list or not value or type(value[0]) is not str:
         raise FormatError("format_other", found="?", wanted=ANCHOR.name)
     if value[0] != ANCHOR.name:

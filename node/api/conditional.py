@@ -24,7 +24,8 @@ def tag_of(*parts: bytes | str) -> str:
 def is_known(request: Request, tag: str) -> bool:
     """Whether the client says that it has the answer with this tag."""
     given = request.headers.get("if-none-match", "")
-    return given.strip() == "*" or tag in {item.strip().removeprefix("W/") for item in given.split(",")}
+    opaque = tag.removeprefix("W/")  # RFC 9110 §13.1.2: this comparison is the weak one
+    return given.strip() == "*" or opaque in {item.strip().removeprefix("W/") for item in given.split(",")}
 
 
 def unchanged(tag: str) -> Response:
@@ -34,9 +35,9 @@ def unchanged(tag: str) -> Response:
 
 def tagged(request: Request, answer: Any, steady: Any = None) -> Response:
     """An answer with the tag of its own bytes; 304 where the client has them. `steady`: the answer without what
-    changes with time alone."""
+    changes with time alone, whose tag is a weak one."""
     made = JSONResponse(answer)
-    tag = tag_of(bytes(made.body if steady is None else JSONResponse(steady).body))
+    tag = tag_of(bytes(made.body)) if steady is None else f"W/{tag_of(bytes(JSONResponse(steady).body))}"
     if is_known(request, tag):
         return unchanged(tag)
     made.headers["ETag"] = tag

@@ -6,6 +6,7 @@ nobody is shown what it says.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 from typing import Any, Final
 
@@ -198,11 +199,24 @@ class RejectedView(TypedDict):
     problem: dict[str, object]
 
 
+class OlderView(TypedDict):
+    """Things of a registrar's generation that is over: what counts of it is signed anew in the open one."""
+
+    registrar: str
+    generation: int
+    open: int
+    things: int
+
+
 class ImportedView(TypedDict):
     """What came of a directory file."""
 
     accepted: list[str]
+    pending: list[str]
+    """Those of `accepted` that count only when they are endorsed or their day is over."""
+    checkpoints: int
     already: int
+    older: list[OlderView]
     rejected: list[RejectedView]
 
 
@@ -334,12 +348,29 @@ def change_view(change: Change) -> ChangeView:
 
 
 def imported_view(imported: Imported) -> ImportedView:
-    """What came of a directory file."""
+    """What came of a directory file. What is rightly signed in a generation that is over is told by number:
+    nobody has to do anything about it."""
+    older = Counter(_generations(item.error) for item in imported.rejected if _is_older(item.error))
     return {
         "accepted": list(imported.names),
+        "pending": [f"{item.subject.name.lower()} {item.code}" for item in imported.pending],
+        "checkpoints": len(imported.checkpoints),
         "already": imported.already,
+        "older": [
+            {"registrar": registrar, "generation": generation, "open": opened, "things": things}
+            for (registrar, generation, opened), things in sorted(older.items())
+        ],
         "rejected": [
             {"about": item.about, "digest": item.digest.hex(), "problem": problem(item.error)}
             for item in imported.rejected
+            if not _is_older(item.error)
         ],
     }
+
+
+def _is_older(error: TrucError) -> bool:
+    return error.code == "directory_generation" and int(error.detail["found"]) < int(error.detail["open"])
+
+
+def _generations(error: TrucError) -> tuple[str, int, int]:
+    return str(error.detail["registrar"]), int(error.detail["found"]), int(error.detail["open"])

@@ -41,6 +41,8 @@ def anchor(desk: Desk, file: Path | None, root_digest: str, contacts: tuple[str,
         write_new(file, content, mode=0o644)
     if not desk.show({"root_digest": digest.hex(), "anchor": line, "file": None if file is None else str(file)}):
         click.echo(line)
+        if file is not None:
+            desk.note("anchor written", path=file)
         desk.note("anchor made", root=digest.hex())
 
 

@@ -182,9 +182,19 @@ def directory_import(desk: Desk, file: Path) -> int:
     headers = {"Content-Type": "application/octet-stream"}
     found = desk.client.request("POST", "/v1/directory/import", body=content, headers=headers).json
     if not desk.show(found):
-        desk.say("imported", accepted=len(found["accepted"]), known=found["already"])
-        for item in found["rejected"]:
-            problem = item["problem"]
-            desk.say("not imported", about=plain(item["about"]), code=problem["code"], text=problem[desk.language])
-            click.echo(f"  → {problem['next'][desk.language]}")
+        tell_imported(desk, found)
     return ExitCode.REFUSED if found["rejected"] else ExitCode.DONE
+
+
+def tell_imported(desk: Desk, found: dict[str, Any]) -> None:
+    """What is new, what waits for its day, and what was not believed, with the reason and the next step."""
+    accepted, checkpoints = len(found["accepted"]), found.get("checkpoints", 0)
+    desk.say("imported", accepted=accepted, checkpoints=checkpoints, known=found["already"])
+    for about in found.get("pending", ()):
+        desk.say("imported pending", about=plain(about), code=plain(about.rpartition(" ")[2]))
+    for item in found.get("older", ()):
+        desk.say("older", **item)
+    for item in found["rejected"]:
+        problem = item["problem"]
+        desk.say("not imported", about=plain(item["about"]), code=problem["code"], text=problem[desk.language])
+        click.echo(f"  → {problem['next'][desk.language]}")

@@ -132,7 +132,10 @@ def _invoke(words: list[str]) -> object:
 
 
 def _usage(error: click.ClickException, desk: Desk) -> int:
-    """What is wrong with what was typed, and how it is typed."""
+    """What is wrong with what was typed, and how it is typed; a group alone asks for its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         click.echo(usage_line(context, desk.language), err=True)

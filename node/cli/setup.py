@@ -132,6 +132,30 @@ def restore(desk: Desk, file: Path, passphrase_file: Path | None, backup_passphr
         desk.say("keys restored", path=config.data_dir, count=len(names))
 
 
+@keys.command(name="request")
+@click.argument("file", type=_FILE)
+@click.option("--name", required=True)
+@click.option("--name-en", default="")
+@click.option("--passphrase-file", type=_FILE)
+@click.pass_obj
+def request(desk: Desk, file: Path, name: str, name_en: str, passphrase_file: Path | None) -> None:
+    """Its words stand in the table of texts."""
+    from node import founding
+    from node.centre_request import request_file
+    from node.environment import RealEnvironment
+    from node.logs import LineSink, make_log
+    from protocol.directory import Names
+
+    config, environment = _config(desk), RealEnvironment()
+    keyring = founding.open_keyring(config, _keystore_passphrase(desk, config, passphrase_file))
+    log = make_log(LineSink(sys.stderr), environment)
+    content = request_file(config, keyring, Names(vi=name, en=name_en), environment.now_ms(), log)
+    founding.write_new(file, content, mode=0o644)
+    key_id, outside = keyring.centre.public.key_id.hex(), any(not one.agency for one in keyring.places)
+    if not desk.show({"request": str(file), "key_id": key_id, "outside": outside}):
+        desk.say("keys requested", path=file, key_id=key_id)
+
+
 # --- pieces ---------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from protocol.catalogue import Language
 
 _SECTIONS: Final = {"Options": "options", "Commands": "commands", "Positional arguments": "arguments"}
 """Click's headings → keys of the table."""
+_NO_COMMAND: Final = "Missing command."
+"""Click's sentence where options stand alone; it has no attribute to tell it by."""
 
 
 class Formatter(click.HelpFormatter):
@@ -64,6 +66,8 @@ def complaint(error: click.ClickException, language: Language) -> str:
             return _with_guesses(say("usage no option", language, name=error.option_name), error, language)
         case click.BadParameter():
             return say("usage value", language, what=_hint(error), reason=_reason(error, language))
+    if error.message == _NO_COMMAND:
+        return say("usage missing", language, what="COMMAND")
     return error.format_message()
 
 

@@ -58,6 +58,11 @@ def tell(vi: str, en: str) -> None:
     print(f"demo: {vi}\n      {en}", flush=True)
 
 
+def show(command: str) -> None:
+    """A command that is being played."""
+    print(f"      {command}", flush=True)
+
+
 def places() -> tuple[Place, ...]:
     """The three nodes, with names and codes from the table of level-1 agencies."""
     with AGENCIES.open(encoding="utf-8", newline="") as file:
@@ -87,6 +92,12 @@ class Story:
         self.sender: Final = network.node("g22")
         self.files: Final = {"công-văn.pdf": make_pdf(LETTER), "phụ-lục.docx": make_docx(APPENDIX)}
         self.document = ""
+        self.joined: list[RealNode] = []
+
+    def stop(self) -> None:
+        """Stop the nodes that came later; those of the network are the caller's."""
+        for node in self.joined:
+            node.stop()
 
     def run(self) -> None:
         """All of it. Raises: Failed."""
@@ -191,15 +202,13 @@ class Story:
 
     def _let_one_join(self) -> None:
         """A fourth node comes by an anchor file; it knows everything, the province's change too, before it runs."""
-        newcomer = join_by_anchor(self.network, NEWCOMER)
-        try:
-            start_among(self.network, newcomer)
-            if not knows(newcomer, BELOW.code):
-                raise Failed(f"{NEWCOMER.centre} joined and does not know {BELOW.code}")
-            tell(f"nút thứ tư {NEWCOMER.centre} vào mạng bằng tệp mỏ neo, đã nối với cả ba nút và có đủ danh bạ",
-                 f"a fourth node, {NEWCOMER.centre}, joined by an anchor file and knows the directory")  # fmt: skip
-        finally:
-            newcomer.stop()
+        newcomer = join_by_anchor(self.network, NEWCOMER, tell=show)
+        self.joined.append(newcomer)
+        start_among(self.network, newcomer)
+        if not knows(newcomer, BELOW.code):
+            raise Failed(f"{NEWCOMER.centre} joined and does not know {BELOW.code}")
+        tell(f"nút thứ tư {NEWCOMER.centre} vào mạng bằng tệp mốc tin cậy, đã nối với cả ba nút và có đủ danh bạ",
+             f"a fourth node, {NEWCOMER.centre}, joined by an anchor file and knows the directory")  # fmt: skip
 
     def _show_timeline(self) -> None:
         for language, title in (("vi", "Diễn biến tại nút gửi"), ("en", "The story at the sender's node")):
@@ -297,18 +306,19 @@ def run(folder: Path, *, keep: bool) -> None:
     add_command(folder)
     tell("lập khóa, cấu hình và danh bạ đã ký cho ba nút",
          "making keys, configurations and a signed directory for three nodes")  # fmt: skip
-    network = make_network(folder, places(), tell=lambda command: print(f"      {command}", flush=True))
-    kept = False
+    network = make_network(folder, places(), tell=show)
+    story, kept = Story(network), False
     try:
         network.start()
         for node in network.nodes:
             names = "; ".join(f"{agency.code} {agency.name}" for agency in node.place.agencies)
             print(f"      {node.place.centre}  pid {node.pid}  {node.address}  {names}")
         tell("ba nút đã nối với nhau qua libp2p", "the three nodes are connected over libp2p")
-        Story(network).run()
+        story.run()
         kept = keep
     finally:
         if not kept:
+            story.stop()
             network.stop()
     if kept:
         explain(network)

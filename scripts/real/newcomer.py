@@ -7,6 +7,7 @@ network type: `truc anchor`, `truc join`, `truc authority centre`, `truc directo
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,19 +16,23 @@ from scripts.real.network import READY_S, Failed, Network, Place, RealNode, free
 SEEN_S: Final = 60
 
 
-def join_by_anchor(network: Network, place: Place) -> RealNode:
+def join_by_anchor(network: Network, place: Place, tell: Callable[[str], None] = lambda _: None) -> RealNode:
     """A registered node that knows the directory, not started yet. Raises: Failed."""
     first = network.nodes[0]
     anchor, home = network.folder / "network.truc-anchor", network.folder / place.name
     address = f"/ip4/127.0.0.1/tcp/{free_port()}"
+    tell(f"truc anchor {anchor.name}")
     first.truc("anchor", anchor, "--name", "Trình diễn")
     where = ("--listen", address, "--announce", address, "--tcp", "")
     who = ("--centre", place.centre, "--name", place.agencies[0].name, "--make-passphrase")
+    tell(f"truc join {anchor.name} --centre {place.centre}")
     asked = json.loads(truc("--json", "join", anchor, "--folder", home, *who, *where, "--wait", "0"))
     node = RealNode(home, place, address=address, peer_id="")
     introduce(node, ())
+    tell("truc authority centre, agency")
     _register(network, place, asked["request"])
     first.truc("directory", "import", network.directory)
+    tell(f"truc join {anchor.name}")
     joined = json.loads(truc("--json", "join", anchor, "--folder", home))
     if not (joined["joined"] and joined["registered"]):
         raise Failed(f"truc join: {joined}")

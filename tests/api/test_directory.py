@@ -20,6 +20,7 @@ from protocol.directory_news import DirectoryNews, DirectoryNewsHead
 from protocol.directory_view import DirectoryView
 from protocol.record import Delete, Put
 from protocol.signing import Signed, sign
+from storage.keyspace import key
 from tests.support.api_checks import good, refused
 from tests.support.api_node import ApiNode, api_node
 from tests.support.directory_nodes import OPERATOR, signer_of
@@ -168,6 +169,7 @@ async def test_what_a_client_has_is_not_sent_again_until_it_changes(tmp_path: Pa
     async with reader(tmp_path) as (node, client):
         first = await client.get(f"/v1/directory{path}")
         tag = first.headers["etag"]
+        assert tag.startswith("W/") == (path in {"/H38", f"/{HERE}"})  # there stands how old the log is
         again = await client.get(f"/v1/directory{path}", headers={"If-None-Match": f'W/"x", {tag}'})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
         assert (await client.get(f"/v1/directory{path}", headers={"If-None-Match": '"other"'})).status_code == 200
@@ -221,6 +223,17 @@ async def test_a_pending_change_is_shown_beside_what_counts(tmp_path: Path) -> N
         versions = good(await client.get("/v1/directory/G12/history"))["items"]
         assert [version["standing"] for version in versions] == ["pending", "in_force"]
         assert versions[0]["in_force_at"] is None
+
+
+async def test_an_import_says_what_waits_for_its_day_and_counts_checkpoints(tmp_path: Path) -> None:
+    async with api_node(tmp_path, tree=province()) as node, node.admin() as admin:
+        tree = node.tree
+        tree.clock_ms = node.environment.now_ms()
+        moved = tree.publish(tree.next_agency("G12", host=THERE, epoch=2))
+        named = tree.publish(tree.next_agency("G22", names=Names(vi="Tên mới")))
+        taken = good(await admin.post("/v1/directory/import", content=write_file([moved, named]), headers=RAW))
+        assert sorted(taken["accepted"]) == ["agency G12", "agency G22"]
+        assert (taken["pending"], taken["checkpoints"], taken["rejected"]) == (["agency G12"], 0, [])
 
 
 async def test_a_lock_and_a_closing_are_seen_in_lists_at_once(tmp_path: Path) -> None:
@@ -305,7 +318,9 @@ async def test_a_fork_is_news(tmp_path: Path) -> None:
 async def test_a_cursor_of_another_store_or_of_what_is_swept_says_where_to_go_on(tmp_path: Path) -> None:
     async with reader(tmp_path) as (node, client):
         answer = await client.get("/v1/directory/changes", params={"after": write_cursor(b"o" * 16, 7)})
-        restart = refused(answer, "cursor_of_another_store", field="after")["values"]["restart"]
+        told = refused(answer, "changes_forgotten", field="after")
+        assert "Read the whole directory again" in told["next"]["en"], "what lies between is in no feed"
+        restart = told["values"]["restart"]
         await take(node, node.tree.publish(node.tree.next_agency("H38.1", names=Names(vi="Một"))))
         page = good(await client.get("/v1/directory/changes", params={"after": restart}))
         assert codes(page) == ["H38.1"]
@@ -429,6 +444,32 @@ async def test_a_whole_forged_record_in_the_store_is_found_by_its_signature(tmp_
         (version,) = good(await client.get("/v1/directory/H38.12/history"))["items"]
         assert version["problem"]["code"] == "directory_damaged"
         assert good(await client.get("/v1/directory/H38.2"))["problem"] is None
+
+
+def flip(node: ApiNode, code: str) -> None:
+    """One bit of an agency's history changes on the disk."""
+    at = key(DirectoryHistory, int(Subject.AGENCY), code)
+    value = node.node.store._kv.get(at)
+    assert value is not None
+    node.node.store._kv.write([(at, value[:-1] + bytes([value[-1] ^ 1]))])
+
+
+async def test_a_history_with_a_flipped_byte_is_named_and_everything_else_is_found(tmp_path: Path) -> None:
+    async with reader(tmp_path) as (node, client):
+        everything = codes(good(await client.get("/v1/directory")))
+        flip(node, "H38.12")
+    async with reader(tmp_path) as (node, client):
+        page = good(await client.get("/v1/directory"))
+        assert codes(page) == everything
+        assert [(item["code"], item["problem"]["code"]) for item in page["items"] if item["problem"]] == [
+            ("H38.12", "record_damaged")
+        ]
+        assert codes(good(await client.get("/v1/directory/search?q=h38.12"))) == ["H38.12", "H38.12.1"]
+        assert codes(good(await client.get("/v1/directory/search?q=g22"))) != []
+        refused(await client.get("/v1/directory/H38.12"), "record_damaged")
+        alarms = [line for line in node.events() if line["event"] == "alarm" and line["code"] == "record_damaged"]
+        assert "H38.12" in [line["subject"] for line in alarms]
+        assert node.node.room.search.broken is None
 
 
 async def test_a_good_record_in_the_place_of_another_is_named(tmp_path: Path) -> None:

@@ -39,3 +39,15 @@ async def test_a_fork_is_shown_in_both_languages(tmp_path: Path) -> None:
         assert (alarm["about"], alarm["code"]) == ("level-1/1", "directory_generation_forked")
         assert "level-1" in alarm["vi"] and "level-1" in alarm["en"]
         assert [line["subject"] for line in node.events() if line["event"] == "alarm"] == ["level-1/1"]
+
+
+async def test_each_peer_shows_what_came_of_comparing_directories(tmp_path: Path) -> None:
+    async with api_node(tmp_path) as node, node.admin() as admin:
+        await node.node.room.index.built.wait()
+        never = {"level": False, "failures": 0, "failed_at": None, "code": "", "vi": "", "en": ""}
+        before = good(await admin.get("/v1/peers"))
+        assert before["items"] and [peer["directory"] for peer in before["items"]] == [never] * len(before["items"])
+        centre = before["items"][0]["centre"]
+        node.node.room.sync.heard(centre, node.node.room.index.digest())
+        shown = good(await admin.get("/v1/peers"))["items"][0]
+        assert (shown["centre"], shown["directory"]) == (centre, {**never, "level": True})

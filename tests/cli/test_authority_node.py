@@ -53,15 +53,28 @@ def test_what_the_node_exports_is_what_the_tool_sees_before_it_signs(office: Off
     answer = office.run("--seen", newest, "agency", "--code", "G22.1", "--name", "Vụ 1", "--host", "00.22.W00")
     assert answer["waiting"] == []
     assert office.bring()["rejected"] == []
+    late = tmp_path / "late"
+    shutil.copytree(office.folder, late)
     shutil.rmtree(office.folder)
     shutil.copytree(backup, office.folder)
     newest = office.exported(tmp_path / "two.truc")
     behind = office.run("--seen", newest, "agency", "--code", "G22.1", "--kind", "vụ", expect=4)
     assert behind["code"] == "authority_behind"
     assert office.run("recover", newest)["generation"] == 2
-    office.run("--seen", newest, "agency", "--code", "G22.1", "--kind", "vụ")
+    words = ("agency", "--code", "G22.1", "--kind", "vụ")
+    assert office.run("--seen", newest, *words, expect=4)["code"] == "authority_seen_old"
+    office.bring()
+    office.run("--seen", office.exported(tmp_path / "three.truc"), *words)
     assert office.bring()["rejected"] == []
     assert office.world.json("directory", "show", "G22.1")["kind"] == "vụ"
+
+    sign = ("authority", "--folder", late, "--passphrase-file", office.world.folder / "secret", "--json")
+    truc(*sign, "agency", "--code", "G22.1", "--name", "Vụ khác")  # a copy that nobody stopped
+    found = office.bring(late / "directory.truc")
+    assert found["older"] == [{"registrar": "level-1", "generation": 1, "open": 2, "things": 2}]
+    assert (found["accepted"], found["rejected"]) == ([], [])
+    told = office.world.truc("directory", "import", late / "directory.truc", "--lang", "en").out
+    assert "2 things of generation 1 of level-1 were left out: it is over, 2 is open." in told
 
 
 def test_self_lock_on_the_agencys_own_machine_reaches_its_node(office: Office, tmp_path: Path) -> None:

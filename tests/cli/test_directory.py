@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from node.cli.desk import Desk
+from node.cli.directory import tell_imported
+from protocol.catalogue import Language
 from protocol.directory import AGENCY, Names
 from protocol.directory_file import read_file, write_file
 from protocol.signing import Signed, sign
@@ -63,7 +66,7 @@ def test_an_export_is_written_once_imports_again_and_verifies_off_line(world: Wo
     told = world.json("directory", "export", file)
     assert told["things"] == len(read_file(file.read_bytes()))
     assert "file_exists" in world.truc("directory", "export", file, expect=4).err
-    assert "Loaded 0 new records" in world.truc("directory", "import", file, "--lang", "en").out
+    assert "Loaded 0 new records and 0 checkpoints" in world.truc("directory", "import", file, "--lang", "en").out
     ran = truc("directory", "verify", file, "--root", world.root, "--lang", "en")
     assert ran.out.splitlines()[-1].endswith("things are rightly signed, from the root.")
     found = truc("directory", "verify", file, "--root", world.root, "--json").json
@@ -95,6 +98,19 @@ def test_a_forged_record_is_named_when_it_is_verified_and_when_it_is_imported(
     taken = world.truc("directory", "import", file, "--lang", language, expect=1)
     assert "directory_signer_unknown" in taken.out and "  → " in taken.out
     record("directory_signer_unknown")
+
+
+@pytest.mark.parametrize(("language", "word"), [("vi", "ĐANG CHỜ: agency H38.5"), ("en", "PENDING: agency H38.5")])
+def test_what_an_import_left_waiting_is_said_with_the_command_that_tells_more(
+    capsys: pytest.CaptureFixture[str], language: Language, word: str
+) -> None:
+    tell_imported(
+        Desk(language),
+        {"accepted": ["agency H38.5"], "pending": ["agency H38.5"], "checkpoints": 1, "already": 2, "rejected": []},
+    )
+    told = capsys.readouterr().out
+    assert word in told
+    assert "truc directory show H38.5" in told.splitlines()[1]
 
 
 def _read(wire: bytes) -> Signed:

@@ -124,6 +124,7 @@ def test_wrong_usage_is_told_with_what_to_do_and_exit_code_2() -> None:
             "giá trị của --root không dùng được: cần 64 chữ số hex",
             "the value of --root cannot be used: 64 hex digits are needed",
         ),
+        ([], "thiếu COMMAND.", "COMMAND is missing."),
         (["authority", "nothing"], "không có lệnh “nothing”.", "there is no command “nothing”."),
     ],
 )
@@ -134,6 +135,13 @@ def test_what_was_typed_wrongly_is_told_in_the_readers_language(words: list[str]
     told = truc("--lang", "en", *words, expect=2).err.splitlines()
     assert told[0].startswith("Usage: truc ")
     assert told[1:] == [f"Wrong usage: {en}", "  → Add --help to see how it is used."]
+
+
+@pytest.mark.parametrize("words", [(), ("directory",), ("access",), ("authority",)])
+def test_a_group_alone_says_its_help_and_blames_nobody(words: tuple[str, ...]) -> None:
+    told = truc(*words, expect=2).err
+    assert "Dùng lệnh sai" not in told
+    assert " ".join(["truc", *words, "[OPTIONS] COMMAND"]) in told
 
 
 def test_the_headings_of_help_are_in_the_readers_language() -> None:

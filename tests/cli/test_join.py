@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from node.cli.desk import Desk
+from node.cli.join import contact_state
 from protocol.anchor import anchor_text, read_anchor, write_anchor
 from tests.cli.conftest import truc
 from tests.support.errors import record
@@ -66,11 +68,25 @@ def test_another_network_and_another_centre_are_refused(tmp_path: Path) -> None:
     record("join_other_centre")
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        ("up", "", "connected"),
+        ("down", "ECONNREFUSED", "silent: nothing listens at its address"),
+        ("down", "no_stream", "silent: no_stream"),
+        ("down", "introduction_unproven", "answered: it has no record of this node yet"),
+    ],
+)
+def test_a_contact_that_answered_is_not_called_silent(state: str, reason: str, told: str) -> None:
+    assert contact_state(Desk("en"), {"state": state, "reason": reason}) == told
+
+
 def test_an_anchor_is_made_by_hand(tmp_path: Path) -> None:
     contact = f"00.12.W00,{PEERS[0]},/ip4/203.0.113.12/tcp/4601"
     file = tmp_path / "anchor.truc"
     ran = truc("--lang", "en", "anchor", file, "--root-digest", DIGEST.hex(), "--contact", contact)
     assert ran.out.strip() == anchor_text(SMALL)
+    assert f"Written to {file}." in ran.err
     assert "publish it over another channel" in ran.err
     assert read_anchor(file.read_bytes()) == SMALL
     assert "file_exists" in truc("anchor", file, "--root-digest", DIGEST.hex(), "--contact", contact, expect=4).err

@@ -299,7 +299,8 @@ def test_the_directory_is_listed_searched_and_shown(world: World) -> None:
 
 def test_importing_tells_what_was_known_and_what_is_not_believed(world: World, tmp_path: Path) -> None:
     file = world.folder / "authority" / "directory.truc"
-    assert world.truc("directory", "import", file, "--lang", "en").out == "Loaded 0 new records; 7 were known.\n"
+    told = world.truc("directory", "import", file, "--lang", "en").out
+    assert told == "Loaded 0 new records and 0 checkpoints; 7 were known.\n"
     (tmp_path / "x.truc").write_bytes(b"nonsense")
     assert "format_" in world.truc("directory", "import", tmp_path / "x.truc", expect=1).err
     world.truc("directory", "import", tmp_path / "none", expect=4)

@@ -10,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from protocol.directory import CENTRE_REQUEST
+from protocol.directory_file import read_file
+from protocol.signing import Signed
 from tests.cli.conftest import ROOT, truc
 
 INIT = ("init", "--centre", "00.22.W00", "--name", "Văn phòng Chính phủ", "--folder")
@@ -204,3 +207,19 @@ def test_the_doctor_shows_every_mistake_of_a_configuration(tmp_path: Path) -> No
     told = truc("--lang", "en", "--config", tmp_path / "node.toml", "doctor", expect=1).out
     assert "node.centre" in told
     assert "node.listen" in told
+
+
+def test_a_further_request_is_made_with_the_present_keys(tmp_path: Path) -> None:
+    truc("init", "--folder", tmp_path, "--centre", "00.22.W00", "--name", "Trung tâm", "--make-passphrase")
+    words = ("--config", tmp_path / "node.toml", "--lang", "en", "keys", "request", tmp_path / "again.truc")
+    told = truc(*words, "--name", "Tên mới")
+    assert "truc authority centre" in told.out
+    one, again = (
+        CENTRE_REQUEST.decode(Signed.from_wire(wire, bytes_max=len(wire)).statement)
+        for name in ("centre-request.truc", "again.truc")
+        for wire in read_file((tmp_path / name).read_bytes())
+    )
+    assert [key.key_id for key in one.keys] == [key.key_id for key in again.keys]
+    assert (one.peer_id, [key.raw for key in one.sealing]) == (again.peer_id, [key.raw for key in again.sealing])
+    assert (again.code, again.names.vi) == ("00.22.W00", "Tên mới")
+    assert "file_exists" in truc(*words, "--name", "Tên mới", expect=4).err

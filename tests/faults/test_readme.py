@@ -68,6 +68,9 @@ def test_every_shell_block_of_the_readme_does_what_it_says(clone: Path) -> None:
     assert "Đã ghi trạng thái 03 đã tiếp nhận" in ran.stdout
     assert '"code":3' in ran.stdout
     assert "HỢP LỆ" in ran.stdout
+    assert "\n304\n" in ran.stdout, "the list had not changed"
+    assert '"subject":"agency","code":"H38.99.1"' in ran.stdout, "the change was followed at another node"
+    assert "Đã đăng ký: danh bạ có bản ghi của nút này." in ran.stdout
     [sent] = re.findall(r'"id":"(doc_[a-z2-7]+)","repeated":false', ran.stdout)
     assert len(from_text("doc", sent)) == 16
-    assert "demo: stopped g12, g22, h38" in ran.stdout
+    assert "demo: stopped g12, g22, g99, h38" in ran.stdout

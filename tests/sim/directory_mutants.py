@@ -84,7 +84,7 @@ MUTANTS: Final = (
     ),
     _mutant(
         "admission_not_refreshed",
-        Edit("node/daemon.py", "        if subjects - {Subject.NODE}:\n", "        if not subjects:\n"),
+        Edit("node/daemon.py", "        if subjects - {Subject.NODE}:\n", "        if subjects - set(Subject):\n"),
     ),
     _mutant(
         "freshness_ignored",

@@ -86,7 +86,8 @@ class Office:
         except ConfigurationError as error:
             if error.code != "authority_unseen":
                 raise
-            see(self.authority, network(), now_ms)
+            own = (signed.to_wire() for signed in self.authority.issued.kept())
+            see(self.authority, [*network(), *own], now_ms)  # as a node exports it that was handed our own first
             return do(self.authority)
 
     def endorse(self, signed: Signed, signer: Signer, now_ms: int) -> Signed:

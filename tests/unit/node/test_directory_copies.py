@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from node.directory_bulk import PART
 from node.directory_index import DirectoryIndex
 from protocol.checkpoint import waiting_keys
 from protocol.directory import Names
@@ -11,6 +12,7 @@ from protocol.directory_kinds import Subject
 from protocol.limits import HOUR_MS
 from protocol.signing import Signed, countersign
 from tests.support.directory_nodes import A, B, C, DirectoryNodes, among_nodes, signer_of
+from tests.support.tree import entry_of
 
 QUIET = {"ping_s": 600, "dead_s": 1_800}
 """What arrives within a minute did not wait for a ping interval."""
@@ -110,3 +112,42 @@ def test_what_waits_is_compared_after_a_restart_as_before() -> None:
 def keys_of(code: str) -> tuple[bytes, bytes]:
     """The leaves about an agency that waits."""
     return waiting_keys(int(Subject.AGENCY), code)
+
+
+def rotated(nodes: DirectoryNodes) -> Signed:
+    """A lists a further key."""
+    nodes.set_clock()
+    keys = (entry_of(signer_of("fresh")), *nodes.tree.centre_records[A].keys)
+    return nodes.tree.publish(nodes.tree.next_centre(A, keys=keys), nodes.tree.centres[A].signer)
+
+
+def test_an_endorsement_counts_everywhere_as_soon_as_the_endorsers_key_is_known() -> None:
+    async def story(nodes: DirectoryNodes) -> None:
+        await trio.sleep(2 * HOUR_MS / 1000)
+        change = countersign(nodes.renamed("G22", host=C, epoch=2), signer_of("fresh"))
+        await nodes.bring(B, change)
+        await nodes.until(lambda: nodes.know(change) == {A, B, C}, seconds=SOON)
+        assert hosts(nodes) == {A: A, B: A, C: A}
+        await nodes.bring(C, rotated(nodes))
+        await nodes.until(lambda: hosts(nodes) == {A: C, B: C, C: C}, seconds=SOON)
+        await nodes.level(seconds=SOON)
+        assert all(node.directory.all_pending() == [] for node in nodes.nodes.values())
+        assert all(node.room.alarms.all() == [] for node in nodes.nodes.values())
+
+    among_nodes(story, settings=QUIET)
+
+
+def test_what_waited_for_a_key_in_a_later_part_of_a_large_heap_does_not_wait_and_is_not_listed() -> None:
+    async def story(nodes: DirectoryNodes) -> None:
+        await trio.sleep(2 * HOUR_MS / 1000)
+        change = countersign(nodes.renamed("G22", host=C, epoch=2), signer_of("fresh"))
+        first = len(nodes.tree.signed)
+        for n in range(2 * PART):
+            nodes.tree.clock_ms -= 60_000  # as many in one minute
+            nodes.tree.add_agency(f"H38.{n + 1}", C)
+        result = await nodes.bring(A, change, *nodes.tree.signed[first:], rotated(nodes))
+        assert (result.pending, [item.code for item in result.again]) == ((), ["G22"])
+        assert change.digest in {item.signed.digest for item in result.accepted}
+        assert nodes.nodes[A].directory.agency("G22").host == C
+
+    among_nodes(story, settings=QUIET)

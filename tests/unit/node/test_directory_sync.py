@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import trio
 
+from node.directory_sync import ComparedWith
 from protocol.checkpoint import Tier, fork_of, fork_wire
 from protocol.directory import AGENCY, Names
 from protocol.limits import DAY_MS, HOUR_MS
 from protocol.prefix_tree import EMPTY
+from tests.support.directory_liar import Liar, Lying
 from tests.support.directory_nodes import A, B, C, DirectoryNodes, among_nodes, heartbeat_of, signer_of
 
 QUIET = {"ping_s": 600, "dead_s": 1_800}
@@ -94,10 +96,14 @@ def test_logs_that_parted_and_met_again_are_proved_by_their_checkpoints() -> Non
         second = nodes.checkpoint("level-1", previous=EMPTY)
         nodes.cut(A, B)
         nodes.cut(B, C)
-        await nodes.bring(A, first)
-        await nodes.until(lambda: nodes.know(first) == {A, C})
-        await nodes.bring(A, again, second)  # as from an announcement: nobody compares in between
+        await nodes.bring(A, first, again, second)
+        level = {nodes.nodes[centre].room.index.digest for centre in (A, C)}
+        await nodes.until(lambda: nodes.know(again) == {A, C} and len({digest() for digest in level}) == 1)
+        forks = {centre: node.directory.fork("level-1", 1) for centre, node in nodes.nodes.items()}
+        assert {centre for centre, fork in forks.items() if fork is not None} == {A, C}
+        assert forks[A] == forks[C], "two checkpoints after the same one"
         await nodes.bring(B, hidden, again, second)
+        assert nodes.nodes[B].directory.fork("level-1", 1) is None, "it holds no such pair"
         nodes.network.mend_all()
         await nodes.until(
             lambda: all(node.directory.fork("level-1", 1) is not None for node in nodes.nodes.values())
@@ -202,5 +208,29 @@ def test_a_log_is_fresh_by_its_checkpoint_and_by_heartbeats_until_it_is_old() ->
         assert {one.tier() for one in fresh} == {Tier.OLD}
         trouble = fresh[0].trouble()
         assert trouble is not None and trouble.code == "directory_old"
+
+    among_nodes(story, settings=QUIET)
+
+
+def test_why_a_directory_does_not_come_is_told_with_the_peer_and_since_when() -> None:
+    async def story(nodes: DirectoryNodes) -> None:
+        liar, sync = Liar(nodes, B), nodes.nodes[A].room.sync
+        assert (sync.compared_with(B).failures, sync.compared_with(B).error) == (0, None)
+        lying = Lying(liar.honest)
+        lying.claims_of["level-1"] = {"number": 1_000}
+        liar.gives(lying)
+        began_ms = nodes.environments[A].now_ms()
+        await liar.until(A, lambda: len(liar.failures(A)) >= 2)
+        found = sync.compared_with(B)
+        assert found.error is not None and found.error.code == "peer_withholds"
+        assert found.failures == len(liar.failures(A)) and not found.level
+        assert began_ms <= found.failed_ms <= nodes.environments[A].now_ms()
+        liar.gives(Lying(liar.honest))
+        await liar.until(A, lambda: sync.compared_with(B).failures == 0, seconds=1_200)
+        since = sync.compared_with(B)
+        assert since.error is not None and since.failed_ms == found.failed_ms, "the last one is remembered"
+        assert sync.compared_with("00.99.W00") == ComparedWith()
+        sync.keep({C})
+        assert sync.compared_with(B) == ComparedWith()
 
     among_nodes(story, settings=QUIET)
