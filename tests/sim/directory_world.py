@@ -47,10 +47,10 @@ MUST_STRIKE: Final = frozenset(
     {
         "kill", "power_cut", "stop", "clock_step", "slow_disk", "partition", "half_open", "silent_death", "reset",
         "slow", "dial_refused", "dial_hung", "failed_commit store_io",
-        "vanished", "act rename", "act rename_below", "act register", "act register_deep", "act lock", "act close",
-        "act move_endorsed", "act endorsed_later", "act move_urgent", "act rotate", "act self_lock", "act heartbeat",
-        "fork", "new_generation", "take_over", "taken_back", "take_over_in_force", "take_over_delayed", "join",
-        "older", "announcing", "silent_month", "letter", *TRICKS,
+        "vanished", "act rename", "act rename_below", "act overtaken", "act register", "act register_deep", "act lock",
+        "act close", "act move_endorsed", "act endorsed_later", "act move_urgent", "act rotate", "act self_lock",
+        "act heartbeat", "fork", "new_generation", "take_over", "taken_back", "take_over_in_force", "take_over_delayed",
+        "join", "older", "announcing", "silent_month", "letter", *TRICKS,
     }
 )  # fmt: skip
 """Every kind of trouble; over the seeds of a suite each must have hit something."""

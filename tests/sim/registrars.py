@@ -82,6 +82,7 @@ class Registrars:
         self._acts: Final[dict[str, Callable[[], Awaitable[None] | None]]] = {
             "rename": self._rename,
             "rename_below": self._rename_below,
+            "overtaken": self._overtaken,
             "register": self._register,
             "register_deep": self._register_deep,
             "lock": self._lock,
@@ -159,6 +160,17 @@ class Registrars:
     def _rename_below(self) -> None:
         office = self._realm.offices["H02"]
         self.carry(self._act(office, lambda tool: tool.change_agency("H02.9", self.now_ms(), names=self._name())))
+
+    async def _overtaken(self) -> None:
+        """The file with the first of two changes is brought after everybody knows the second."""
+        code = self._some()
+        first, second = (
+            self._act(self._realm.central, lambda tool: tool.change_agency(code, self.now_ms(), names=self._name()))
+            for _ in range(2)
+        )
+        self.carry(second)
+        await trio.sleep(AGAIN_SECONDS * (1 + self._chance.random()))
+        self.carry(first)
 
     def _register(self) -> None:
         self._register_at("H02")
