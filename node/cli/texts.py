@@ -168,7 +168,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "help authority": ("Lập và ký bản ghi danh bạ, không cần mạng.", "Make and sign directory records, off-line."),
     "help node": ("Nút này là ai, đang ở đâu.", "Who this node is and how far it has come."),
     "help peers": (
-        "Các nút khác: đang nối, đang gọi, hay mất liên lạc, vì sao chưa lấy được danh bạ; ai không được cho vào.",
+        "Các nút khác: đã nối, đang gọi, hay mất liên lạc, vì sao chưa lấy được danh bạ; ai không được cho vào.",
         "The other nodes: connected, dialled, or silent; why a directory does not come; who was not let in.",
     ),
     "help directory": ("Danh bạ cơ quan.", "The directory of agencies."),
@@ -208,7 +208,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "{things} things of generation {generation} of {registrar} were left out: it is over, {open} is open.",
     ),
     "not imported": ("Không nhận {about}: {code}: {text}", "Not accepted: {about}: {code}: {text}"),
-    "peer up": ("đang nối", "connected"),
+    "peer up": ("đã nối", "connected"),
     "peer connected": ("đang chào", "saying hello"),
     "peer dialling": ("đang gọi", "dialling"),
     "peer down": ("mất liên lạc", "silent"),
@@ -261,7 +261,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "doctor says clock 1": ("đồng bộ", "synchronised"),
     "doctor says clock 2": ("đồng bộ, khớp với các nút khác", "synchronised, and other nodes agree"),
-    "doctor says peers": ("{value} trên {count} đang nối", "{value} of {count} connected"),
+    "doctor says peers": ("{value} trên {count} đã nối", "{value} of {count} connected"),
     # --- documents ----------------------------------------------------------------------------
     "help send": (
         "Gửi một văn bản với các tệp. Chạy lại cùng một lệnh không gửi hai lần.",

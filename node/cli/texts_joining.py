@@ -70,7 +70,7 @@ JOINING: Final[dict[str, tuple[str, str]]] = {
     ),
     "join contact": ("  nút {centre}: {state}", "  node {centre}: {state}"),
     "join not known there": ("đã trả lời: chưa có bản ghi của nút này", "answered: it has no record of this node yet"),
-    "join directory": ("Danh bạ: {records} bản ghi.", "Directory: {records} records."),
+    "join directory": ("Danh bạ: {records} mục đã ký.", "Directory: {records} signed entries."),
     "join registered": (
         "Đã đăng ký: danh bạ có bản ghi của nút này.",
         "Registered: the directory has this node's record.",
