@@ -45,6 +45,8 @@ HEARD_S: Final = 60
 REST_M1_S: Final = 20
 """After which a node that has taken in a nation and met its peers has given back what that took."""
 LOOK_D3_S: Final = 0.1
+PAUSE_D3_S: Final = 25.0
+"""Between two absences: with one peer there are thirty sessions an hour beyond the first."""
 
 
 def directory_reference(folder: Path, what: str, **options: object) -> dict[str, Any]:
@@ -224,6 +226,7 @@ def back_run(wish: Wish) -> Measured:
         rounds: list[tuple[float, float, int, int]] = []
         while not rounds or time.monotonic() - begun < wish.seconds:
             rounds.append(_one_absence(bed, full, away))
+            time.sleep(PAUSE_D3_S)
         used, spent = {**effort.end(), "n01": cpu_seconds(away.pid)}, time.monotonic() - begun
         size = rounds[-1][3]
         bare = directory_reference(bed.folder, "take", file=made.changes)
