@@ -136,7 +136,7 @@ def _wrong(row: Row) -> list[str]:
         found.append(f"a run of {row.seconds or 'unknown'} seconds, {SECONDS_MIN} are needed")
     processes = re.findall(r"(\w+) \d+", row.processes)
     used = re.findall(r"(\w+) \d+\.\d", row.cpu_seconds)
-    if not processes or processes != used:
+    if not processes or sorted(processes) != sorted(used):
         found.append("process ids and CPU-seconds do not name the same processes")
     if not _COMMIT.fullmatch(row.commit):
         found.append("the code is not that of a commit")
